@@ -1,0 +1,3 @@
+module mailporter/broker
+
+go 1.26.0

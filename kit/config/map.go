@@ -1,0 +1,204 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Map is a YAML mapping whose options are read one by one. An absent mapping is an empty Map.
+type Map struct {
+	doc    *Doc
+	node   *yaml.Node // the mapping, or nil
+	path   string
+	values map[string]*yaml.Node
+	keys   map[string]*yaml.Node
+	order  []string
+	asked  map[string]bool
+	under  *Map // what to ask when an option is absent here
+}
+
+func newMap(d *Doc, n *yaml.Node, path string) *Map {
+	m := &Map{doc: d, path: path, values: map[string]*yaml.Node{}, keys: map[string]*yaml.Node{}, asked: map[string]bool{}}
+	n = unwrap(n)
+	if n == nil || isNull(n) {
+		return m
+	}
+	if n.Kind != yaml.MappingNode {
+		d.add(n, path, "must be a mapping of options", "write `option: value` lines")
+		return m
+	}
+	m.node = n
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		m.put(n.Content[i], unwrap(n.Content[i+1]))
+	}
+	return m
+}
+
+func (m *Map) put(key, value *yaml.Node) {
+	if _, twice := m.values[key.Value]; twice {
+		m.doc.add(key, m.join(key.Value), "is given twice", "keep one of them")
+		return
+	}
+	m.values[key.Value], m.keys[key.Value] = value, key
+	m.order = append(m.order, key.Value)
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+func (m *Map) join(key string) string {
+	if m.path == "" {
+		return key
+	}
+	return m.path + "." + key
+}
+
+// Over returns a Map that asks m first and, for options that are absent there, under. Complaints point to where the
+// option stands.
+func (m *Map) Over(under *Map) *Map {
+	if m.under == nil {
+		layered := *m
+		layered.under = under
+		return &layered
+	}
+	layered := *m
+	layered.under = m.under.Over(under)
+	return &layered
+}
+
+// Present says whether the mapping itself is in the file.
+func (m *Map) Present() bool { return m.node != nil || m.under != nil && m.under.Present() }
+
+// Where is the mapping's place in its file: mailboxes[0].pop-client.
+func (m *Map) Where() string { return m.path }
+
+// File is the name of the file.
+func (m *Map) File() string { return m.doc.name }
+
+// Keys lists the options in the order of the file, those of the layers beneath left out.
+func (m *Map) Keys() []string { return slices.Clone(m.order) }
+
+// Has says whether the option is given, here or beneath.
+func (m *Map) Has(key string) bool {
+	_, owner := m.find(key)
+	return owner != nil
+}
+
+// HasHere says whether the option is given in this mapping itself.
+func (m *Map) HasHere(key string) bool {
+	m.asked[key] = true
+	n, ok := m.values[key]
+	return ok && n != nil && !isNull(n)
+}
+
+// find returns the option's node and the layer that has it.
+func (m *Map) find(key string) (*yaml.Node, *Map) {
+	var node *yaml.Node
+	var owner *Map
+	for at := m; at != nil; at = at.under { // to the end: every layer learns that the option is known
+		if at.HasHere(key) && owner == nil {
+			node, owner = at.values[key], at
+		}
+	}
+	return node, owner
+}
+
+// Complain adds a complaint about an option, at its place if it is given, else at the mapping's.
+func (m *Map) Complain(key, problem, remedy string) {
+	if n, owner := m.find(key); owner != nil {
+		owner.doc.add(n, owner.join(key), problem, remedy)
+		return
+	}
+	m.doc.add(m.node, m.join(key), problem, remedy)
+}
+
+// Warn is Complain for what does not make the file unusable.
+func (m *Map) Warn(key, problem, remedy string) {
+	owner := m
+	if _, o := m.find(key); o != nil {
+		owner = o
+	}
+	m.Complain(key, problem, remedy)
+	owner.doc.complaints[len(owner.doc.complaints)-1].Warning = true
+}
+
+// Done complains about every option of this mapping that nobody asked for, and names the nearest known one.
+func (m *Map) Done() {
+	for _, key := range m.order {
+		if !m.asked[key] {
+			m.doc.add(m.keys[key], m.join(key), "is no known option here", m.suggest(key))
+		}
+	}
+}
+
+func (m *Map) suggest(key string) string {
+	known := make([]string, 0, len(m.asked))
+	for k := range m.asked {
+		known = append(known, k)
+	}
+	slices.Sort(known)
+	best, distance := "", 4
+	for _, k := range known {
+		if d := levenshtein(strings.ToLower(key), strings.ToLower(k)); d < distance {
+			best, distance = k, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	return "known here: " + strings.Join(known, ", ")
+}
+
+// Map returns the mapping under key; an empty one if it is absent. Each layer's mapping lies over the one beneath.
+func (m *Map) Map(key string) *Map {
+	m.asked[key] = true
+	sub := newMap(m.doc, m.values[key], m.join(key))
+	if m.under != nil {
+		return sub.Over(m.under.Map(key))
+	}
+	return sub
+}
+
+// Maps returns the list of mappings under key, of the topmost layer that has it.
+func (m *Map) Maps(key string) []*Map {
+	n, owner := m.find(key)
+	if owner == nil {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		m.Complain(key, "must be a list", "write each entry with a leading dash")
+		return nil
+	}
+	subs := make([]*Map, len(n.Content))
+	for i, c := range n.Content {
+		subs[i] = newMap(owner.doc, c, fmt.Sprintf("%s[%d]", owner.join(key), i))
+	}
+	return subs
+}
+
+// Named returns the mappings under key by their names, in the order of the file: `applications: {contoso: {...}}`.
+func (m *Map) Named(key string) []Named {
+	parent := m.Map(key)
+	var all []Named
+	for _, name := range parent.Keys() {
+		all = append(all, Named{name, parent.Map(name)})
+	}
+	return all
+}
+
+// Named is a mapping that has a name.
+type Named struct {
+	Name string
+	Map  *Map
+}
+
+// resolve makes a path absolute to the folder of the file that names it.
+func (m *Map) resolve(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(m.doc.dir, path)
+}

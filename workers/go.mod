@@ -1,0 +1,3 @@
+module mailporter/workers
+
+go 1.26.0
