@@ -1,0 +1,50 @@
+package token
+
+import "mailporter/kit/secret"
+
+// Kind is how an access token is got.
+type Kind string
+
+// The grants. Basic and None mint nothing.
+const (
+	ClientCredentials Kind = "client_credentials"
+	Password          Kind = "password"
+	RefreshToken      Kind = "refresh_token"
+	ServiceAccount    Kind = "service_account"
+	Basic             Kind = "basic"
+	None              Kind = "none"
+)
+
+// Provider is whose token endpoint it is.
+type Provider string
+
+// The providers.
+const (
+	Microsoft Provider = "microsoft"
+	Google    Provider = "google"
+)
+
+// Credential is the thing a grant uses, with its secrets read. Mailboxes whose options come to the same credential share
+// it, and its tokens.
+type Credential struct {
+	ID        string // stable over restarts and secret changes; names no secret: an HMAC-free hash of what follows
+	Version   string // changes with every change of a secret
+	Provider  Provider
+	Grant     Kind
+	Authority string // https://login.microsoftonline.com; Google: the token endpoint
+	Directory string // tenant; Microsoft only
+	ClientID  string
+	Secrets   []secret.String // client secrets, the first healthy one is used; none = public client
+	User      string          // password and service_account grants; refresh_token: whose consent it is
+	Password  secret.String   // password grant
+	Refresh   secret.String   // refresh_token grant: the configured one, older than any the store holds for this Version
+	Label     string          // for people: contoso, or client id @ directory
+	// TenantWide says that its tokens open more than one mailbox.
+	TenantWide bool
+}
+
+// Key names the credential's token for an audience.
+func (c Credential) Key(a Audience) Key { return Key{c.ID, c.Version, a} }
+
+// Rotates says whether minting may replace the credential itself.
+func (c Credential) Rotates() bool { return c.Grant == RefreshToken }

@@ -1,0 +1,137 @@
+// Package outbound sends mail into the world: Outbox -> Sender -> Transport.
+//
+// A message is in the Outbox, durably, before its submitter hears yes, and stays there until each recipient is sent or
+// dead. Only the holder of a claim decides about a job; a claim that nobody settles lapses and the job comes back. When
+// the link broke after the hand-over nobody knows whether the server took the message: that is its own outcome.
+package outbound
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"mailporter/workers/internal/mail"
+)
+
+// State is where one recipient of a job stands.
+type State int
+
+const (
+	Queued   State = iota // waits for its first attempt
+	Sending               // an attempt is under way
+	Sent                  // the server took responsibility
+	Deferred              // waits for its next attempt
+	Unknown               // handed over without an answer: it may be sent already
+	Dead                  // given up; kept with its reason
+)
+
+var stateNames = [...]string{"queued", "sending", "sent", "deferred", "unknown", "dead"}
+
+// String is the word for people and labels.
+func (s State) String() string { return stateNames[s] }
+
+// Submission is a message on its way into the Outbox.
+type Submission struct {
+	Mailbox  string // the configured mailbox that sends it
+	Envelope mail.Envelope
+	Body     io.Reader // read to its end
+	Request  string    // the submitter's id: the same one twice is one message; empty = none
+}
+
+// Job is one message of one mailbox with the recipients that are still open.
+type Job struct {
+	ID       string
+	Claim    string        // names this claim; part of every Settle
+	Mailbox  string        // the configured mailbox that sends it
+	Envelope mail.Envelope // Recipients: only the open ones
+	Size     int64         // bytes
+	Attempts int           // made before this one
+	InDoubt  bool          // an earlier attempt ended without an answer
+	Accepted time.Time     // when the Outbox took it
+}
+
+// Failure is a recipient that was refused, and the server's words.
+type Failure struct {
+	Address string
+	Reason  string // reply code and text, without any credential
+}
+
+// Verdict is what became of a claimed job. Every recipient of the job stands in exactly one of the three lists.
+type Verdict struct {
+	Sent  []string
+	Dead  []Failure
+	Later []Failure // open still; claimed again after At
+	At    time.Time // when to try Later again
+	Doubt bool      // Later's recipients may have it already: their state is Unknown, not Deferred
+	Held  bool      // Later's recipients wait for an operator: they are not claimed again
+}
+
+// RecipientStatus is one recipient of a kept message.
+type RecipientStatus struct {
+	Address string
+	State   State
+	Reason  string
+	Changed time.Time
+}
+
+// Status is one message in the Outbox.
+type Status struct {
+	ID         string
+	Mailbox    string
+	From       string
+	Size       int64
+	Accepted   time.Time
+	Attempts   int
+	Next       time.Time // next attempt; zero = none planned
+	Recipients []RecipientStatus
+}
+
+// ErrLost says that the claim lapsed or was settled: somebody else decides now.
+var ErrLost = errors.New("the claim was lost")
+
+// An Outbox keeps mail until each recipient is sent or dead.
+type Outbox interface {
+	// Add stores the message durably and returns its id. The same Request twice returns the first id.
+	Add(ctx context.Context, s Submission) (id string, err error)
+	// Claim takes at most max jobs that are due for ttl, oldest first, of the given mailboxes, and none of a mailbox that
+	// has already limit claimed jobs, whoever claimed them.
+	Claim(ctx context.Context, mailboxes []string, limit, max int, ttl time.Duration) ([]Job, error)
+	// Extend makes the claim last ttl from now, or answers ErrLost.
+	Extend(ctx context.Context, j Job, ttl time.Duration) error
+	// Open reads the message from the start; it may be called again.
+	Open(ctx context.Context, j Job) (io.ReadCloser, error)
+	// Settle records the verdict durably and ends the claim, or answers ErrLost. A job without open recipients leaves the
+	// Outbox when all were sent and is kept, without end, when any is dead.
+	Settle(ctx context.Context, j Job, v Verdict) error
+	// Next is when the next unclaimed job of these mailboxes is due; zero = there is none.
+	Next(ctx context.Context, mailboxes []string) (time.Time, error)
+	// List returns at most max messages that are not sent, the oldest first; mailbox "" = all.
+	List(ctx context.Context, mailbox string, max int) ([]Status, error)
+	// Changed delivers a signal after an Add or Settle of this process; missing some is allowed.
+	Changed() <-chan struct{}
+}
+
+// Receipt says whom the server refused while it took the message for the others.
+type Receipt struct {
+	Refused []Refusal
+}
+
+// Refusal is a recipient that was refused, for good or for now.
+type Refusal struct {
+	Address string
+	Err     error // fault.Permanent, or try again
+}
+
+// A Transport offers one message once. nil: the server took responsibility for everyone but Receipt.Refused. An error is
+// about all recipients alike; fault.InDoubt: the server may have taken it. Sends may run side by side, up to the number
+// of connections that the mailbox is allowed.
+type Transport interface {
+	Send(ctx context.Context, e mail.Envelope, b mail.Body) (Receipt, error)
+	Close() error
+}
+
+// A SentFinder is a Transport that can look whether a message was sent after all.
+type SentFinder interface {
+	FindSent(ctx context.Context, j Job, b mail.Body) (bool, error)
+}
