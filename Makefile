@@ -1,0 +1,95 @@
+# Everything a person or CI runs. `make help` lists the targets.
+#
+# Modules: gen, kit, broker, workers and deploy/sandbox are one workspace (go.work); deploy/tools stays outside, so that
+# the requirements of the tools cannot raise the product's versions.
+
+MODULES  := gen kit broker workers deploy/sandbox
+TOOLS    := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck
+BASELINE := proto/baseline.binpb
+GO       := go
+FUZZTIME ?= 20s
+
+export GOTOOLCHAIN ?= auto
+
+.PHONY: all help build demo test check fuzz generate baseline clean tools grpcurl \
+	check-format check-vet check-proto check-generated check-house check-modules
+
+all: build
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: ## all binaries into bin/
+	@mkdir -p bin
+	$(GO) build -o bin/ ./broker/cmd/... ./workers/cmd/... ./deploy/sandbox/cmd/...
+
+demo: build ## the main job, end to end, no set-up; KEEP=1 leaves it running, CHAOS=1 kills every process on the way
+	bin/demo -bin bin $(if $(KEEP),-keep) $(if $(CHAOS),-chaos)
+
+test: ## every module's tests, race detector on; installs what they need
+	deploy/ensure gcc redis-server
+	@for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) test -race -shuffle=on ./...) || exit 1; done
+
+check: check-format check-vet check-proto check-generated check-house check-modules ## format, vet, lint, protos, generated code, import rules, modules
+	@echo "check: ok"
+
+check-format:
+	@out=$$(gofmt -l $(MODULES) deploy/tools); test -z "$$out" || { echo "gofmt -w needed:"; echo "$$out"; exit 1; }
+
+check-vet: bin/staticcheck
+	@for m in $(MODULES); do echo "== vet, staticcheck $$m"; (cd $$m && $(GO) vet ./... && $(CURDIR)/bin/staticcheck ./...) || exit 1; done
+
+check-proto: bin/buf
+	bin/buf lint
+	bin/buf format -d --exit-code
+	bin/buf breaking --against $(BASELINE)
+
+# The generated code is made anew beside the committed one: the tree is not touched.
+check-generated: $(TOOLS)
+	@rm -rf bin/generated && mkdir -p bin/generated
+	@bin/buf generate -o bin/generated
+	@diff -r gen/mailporter bin/generated/gen/mailporter || { echo "generated code is stale: make generate"; exit 1; }
+	@rm -rf bin/generated
+
+check-house:
+	GOWORK=off $(GO) -C deploy/tools test -count=1 ./...
+
+check-modules:
+	@for m in $(MODULES); do echo "== module $$m"; \
+		GOWORK=off $(GO) -C $$m mod tidy -diff && GOWORK=off $(GO) -C $$m build ./... || exit 1; done
+	@GOWORK=off $(GO) -C deploy/tools mod tidy -diff
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@for m in $(MODULES); do \
+		grep -rlE '^func Fuzz' $$m --include='*_test.go' | xargs -r -n1 dirname | sort -u | while read -r d; do \
+			grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$d/*_test.go | cut -c6- | while read -r f; do \
+				echo "== $$d $$f"; (cd $$d && $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) .) || exit 1; \
+			done || exit 1; \
+		done || exit 1; \
+	done
+
+generate: $(TOOLS) ## Go code from the protos
+	bin/buf format -w
+	rm -rf gen/mailporter
+	bin/buf generate
+
+baseline: bin/buf ## accept the protos as what must not break; only on purpose, with a line in CHANGELOG.md
+	bin/buf build -o $(BASELINE)
+
+tools: $(TOOLS) ## the pinned tools into bin/
+
+grpcurl: bin/grpcurl ## bin/grpcurl, to talk to a broker by hand
+
+bin/grpcurl: TOOL = github.com/fullstorydev/grpcurl/cmd/grpcurl
+bin/buf: TOOL = github.com/bufbuild/buf/cmd/buf
+bin/protoc-gen-go: TOOL = google.golang.org/protobuf/cmd/protoc-gen-go
+bin/protoc-gen-go-grpc: TOOL = google.golang.org/grpc/cmd/protoc-gen-go-grpc
+bin/staticcheck: TOOL = honnef.co/go/tools/cmd/staticcheck
+
+bin/grpcurl $(TOOLS): deploy/tools/go.mod
+	@mkdir -p bin
+	GOWORK=off $(GO) -C deploy/tools build -o $(CURDIR)/$@ $(TOOL)
+	@touch $@
+
+clean: ## what was built
+	rm -rf bin
