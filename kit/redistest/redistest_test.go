@@ -1,0 +1,73 @@
+package redistest_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"mailporter/kit/redistest"
+)
+
+// say sends one inline command and returns the first line of the answer.
+func say(t *testing.T, addr, command string) string {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(c, "%s\r\n", command); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	line, err := r.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasPrefix(line, "$") && !strings.HasPrefix(line, "$-1") {
+		if line, err = r.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.TrimSpace(line)
+}
+
+func TestSurvivesAKill(t *testing.T) {
+	s := redistest.Start(t)
+	if got := say(t, s.Addr(), "SET key value-1"); got != "+OK" {
+		t.Fatal(got)
+	}
+	s.Kill()
+	if c, err := net.Dial("tcp", s.Addr()); err == nil {
+		c.Close()
+		t.Fatal("somebody still listens")
+	}
+	s.Restart()
+	if got := say(t, s.Addr(), "GET key"); got != "value-1" {
+		t.Fatalf("after the restart: %q", got)
+	}
+	if !bytes.Contains(s.Files(), []byte("value-1")) {
+		t.Fatal("Files does not show what was written")
+	}
+}
+
+func TestTwoServersAndTheirArguments(t *testing.T) {
+	a, b := redistest.Start(t), redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
+	if a.Addr() == b.Addr() || a.Dir() == b.Dir() {
+		t.Fatal("they share")
+	}
+	say(t, a.Addr(), "SET only here")
+	if got := say(t, b.Addr(), "GET only"); got != "$-1" {
+		t.Fatalf("b knows %q", got)
+	}
+	if got := say(t, b.Addr(), "INFO memory"); got == "" {
+		t.Fatal("no answer")
+	}
+}
