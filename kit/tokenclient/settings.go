@@ -1,0 +1,55 @@
+package tokenclient
+
+import "time"
+
+// Settings is what a worker needs to know to serve one side of one mailbox. It holds no secret. Which of Inbound and
+// Outbound means something is said by Direction.
+type Settings struct {
+	Mailbox   string // address
+	Direction Direction
+	Protocol  Protocol
+	Endpoint  Endpoint
+	Margin    time.Duration // token-expiry-margin-time
+	Inbound   InboundSettings
+	Outbound  OutboundSettings
+	Version   string // opaque; changes whenever any of the above does
+}
+
+// Ask is the question for this side's credential.
+func (s Settings) Ask() Ask { return Ask{Mailbox: s.Mailbox, Direction: s.Direction} }
+
+// Endpoint is a mail server and how to reach it.
+type Endpoint struct {
+	Server          string // host, without port; for EWS and Graph the host of the URL
+	Port            int
+	Security        Security
+	User            string // the mailbox to open
+	Mechanism       Mechanism
+	ConnectTimeout  time.Duration // longest time to connect and log in
+	ProtocolTimeout time.Duration // longest silence within a command
+	Proxy           string        // http://host:port or socks5://host:port; empty for none
+	TwoLine         bool          // POP3: AUTH XOAUTH2 on a line of its own, the token on the next
+}
+
+// InboundSettings is the inbound side.
+type InboundSettings struct {
+	Folders      []string      // to read, in order; never empty
+	CycleTime    time.Duration // how often each is looked at
+	MaxSize      int64         // larger messages are quarantined, in bytes; 0 = no limit
+	MaxNumber    int           // most messages in one cycle; 0 = no limit
+	After        After
+	AfterFolder  string // where After Move moves to
+	FailedFolder string // where quarantined messages go; empty = they stay
+	Junk         Junk
+	DeliverTo    string // name of the worker's sink
+}
+
+// OutboundSettings is the outbound side.
+type OutboundSettings struct {
+	PoolSize      int           // most connections at a time
+	CheckIdle     time.Duration // a connection idle for longer is checked before use; 0 = always
+	MaxIdle       time.Duration // a connection idle for longer is closed
+	OnUnknown     OnUnknown
+	SenderAliases []string // may stand as sender besides the mailbox; a leading *@ matches a domain
+	AllowDelegate bool     // Graph: send on behalf of or as another address
+}
