@@ -75,6 +75,14 @@ func (m *Map) Present() bool { return m.node != nil || m.under != nil && m.under
 // Where is the mapping's place in its file: mailboxes[0].pop-client.
 func (m *Map) Where() string { return m.path }
 
+// Line is where the mapping begins in its file, 1-based; 0 if it is absent.
+func (m *Map) Line() int {
+	if m.node == nil {
+		return 0
+	}
+	return m.node.Line
+}
+
 // File is the name of the file.
 func (m *Map) File() string { return m.doc.name }
 
