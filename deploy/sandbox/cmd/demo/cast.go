@@ -1,0 +1,57 @@
+package main
+
+// Role is one mailbox of the demo.
+type Role struct {
+	Address string
+	Gmail   bool     // which of the sandbox's two kinds of server it is at
+	Grant   string   // for the table
+	In, Out []string // options of pop-client and smtp-client besides the servers
+}
+
+const (
+	tenant       = "6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506"
+	serviceApp   = "11111111-2222-4333-8444-555555555555" // app-only, with a secret
+	publicApp    = "22222222-3333-4444-8555-666666666666" // public client, for passwords (ROPC)
+	enrolledApp  = "33333333-4444-4555-8666-777777777777" // delegated, with refresh tokens
+	googleClient = "mailporter-demo.apps.example"
+)
+
+// cast is who takes part: every grant that the broker knows, on both sides, and everything that may become of a fetched
+// message.
+func cast() []Role {
+	service := []string{"application: service", "grant-type: client_credentials"}
+	public := []string{"application: public", "password: {file: secrets/frontdesk}"}
+	enrolled := []string{"application: enrolled", "grant-type: refresh_token", "password: {file: secrets/returns}"}
+	return []Role{
+		{Address: "support@contoso.example", Grant: "client_credentials", In: in("XOAUTH2", service, "keep"), Out: out(service)},
+		{Address: "sales@contoso.example", Grant: "client_credentials", In: in("XOAUTH2", service, "delete"), Out: out(service)},
+		{Address: "frontdesk@contoso.example", Grant: "password", In: in("XOAUTH2", public, "mark-read"), Out: out(public)},
+		{Address: "returns@contoso.example", Grant: "refresh_token", In: in("XOAUTH2", enrolled, "move:Done"), Out: out(enrolled)},
+		{Address: "helpdesk@gmail.example", Grant: "refresh_token (Google)", Gmail: true,
+			In: in("XOAUTH2", google("helpdesk"), "keep"), Out: out(google("helpdesk"))},
+		{Address: "orders@gmail.example", Grant: "refresh_token (Google)", Gmail: true,
+			In: in("OAUTHBEARER", google("orders"), "delete"), Out: out(google("orders"))},
+		{Address: "archive@gmail.example", Grant: "basic", Gmail: true,
+			In: []string{"password: {file: secrets/archive}"}, Out: []string{"password: {file: secrets/archive}"}},
+	}
+}
+
+func google(name string) []string {
+	return []string{"application: google", "password: {file: secrets/" + name + "}"}
+}
+
+func in(mechanism string, options []string, disposition string) []string {
+	return append([]string{"mail.imap.auth.mechanisms: " + mechanism, "disposition: " + disposition}, options...)
+}
+
+func out(options []string) []string {
+	return append([]string{"mail.smtp.auth.mechanisms: XOAUTH2"}, options...)
+}
+
+func addresses(roles []Role) []string {
+	all := make([]string, len(roles))
+	for i, r := range roles {
+		all[i] = r.Address
+	}
+	return all
+}

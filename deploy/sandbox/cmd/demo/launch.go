@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"mailporter/sandbox/internal/stage"
+)
+
+// launchAll starts the programs in the order in which they need each other.
+func (d *demo) launchAll(ctx context.Context) error {
+	p := d.Ports
+	if d.redis {
+		if err := d.launchRedis(ctx); err != nil {
+			return err
+		}
+	}
+	for _, s := range []struct {
+		name  string
+		ready string
+		after func(context.Context) error
+	}{
+		{"sandbox", fmt.Sprintf("http://127.0.0.1:%d/healthz", p.SandboxAdmin), d.fetchCA},
+		{"broker", fmt.Sprintf("http://127.0.0.1:%d/readyz", p.BrokerAdmin), nil},
+		{"imap-worker", fmt.Sprintf("http://127.0.0.1:%d/readyz", p.IMAPAdmin), nil},
+		{"smtp-worker", fmt.Sprintf("http://127.0.0.1:%d/readyz", p.SMTPAdmin), nil},
+	} {
+		if err := d.launch(ctx, s.name, stage.Answers(s.ready), filepath.Join(d.bin, s.name), "-config", d.Path(s.name+".yaml")); err != nil {
+			return err
+		}
+		if s.after != nil {
+			if err := s.after(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *demo) launch(ctx context.Context, name string, ready func(context.Context) bool, argv ...string) error {
+	p, err := stage.Launch(ctx, string(d.Folder), name, ready, argv...)
+	if p != nil {
+		d.programs = append(d.programs, p)
+	}
+	return err
+}
+
+// launchRedis starts a Redis that forgets nothing when it is killed: every write is in its file before the answer.
+func (d *demo) launchRedis(ctx context.Context) error {
+	if err := os.MkdirAll(d.Path("redis"), 0o700); err != nil {
+		return err
+	}
+	return d.launch(ctx, "redis-server", stage.Pongs(fmt.Sprintf("127.0.0.1:%d", d.Ports.Redis)),
+		"redis-server", "--bind", "127.0.0.1", "--port", fmt.Sprint(d.Ports.Redis), "--dir", d.Path("redis"),
+		"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction")
+}
+
+// fetchCA keeps the CA certificate of the sandbox's servers: the broker and the workers trust it.
+func (d *demo) fetchCA(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/ca.pem", d.Ports.SandboxAdmin), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("fetch the sandbox's CA: %w", err)
+	}
+	defer resp.Body.Close()
+	pem, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("fetch the sandbox's CA: status %d, %v", resp.StatusCode, err)
+	}
+	return d.Write("tls/sandbox-ca.pem", string(pem))
+}

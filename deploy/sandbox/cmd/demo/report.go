@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"mailporter/sandbox/internal/stage"
+)
+
+// report prints the table: one line for each side of each mailbox.
+func (d *demo) report(w io.Writer, counts map[string]stage.Count, letters []stage.Letter) {
+	out := map[string]int{}
+	for _, l := range letters {
+		out[l.From]++
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\nPROTOCOL\tMAILBOX\tGRANT\tTOKENS MINTED\tMESSAGES IN\tMESSAGES OUT\tLOST\tDOUBLED")
+	for _, r := range d.Cast {
+		fmt.Fprintf(table, "SMTP\t%s\t%s\t%s\t-\t%d\t-\t-\n", r.Address, r.Grant, d.tokens(r, true), out[r.Address])
+	}
+	for _, r := range d.Cast {
+		c := counts[r.Address]
+		fmt.Fprintf(table, "IMAP\t%s\t%s\t%s\t%d\t-\t%d\t%d\n", r.Address, r.Grant, d.tokens(r, false), c.Arrived, c.Lost, c.Doubled)
+	}
+	_ = table.Flush()
+	fmt.Fprintln(w, "\nMailboxes with the same credential share their tokens: the number is the credential's.")
+}
+
+func (d *demo) tokens(r Role, outbound bool) string {
+	if r.Grant == "basic" {
+		return "-"
+	}
+	return fmt.Sprint(d.tally.minted(r.Address, outbound))
+}
+
+// hints prints what to try while everything is running.
+func (d *demo) hints(w io.Writer) {
+	p, dir := d.Ports, string(d.Folder)
+	tls := fmt.Sprintf("-cacert %[1]s/tls/ca.pem -cert %[1]s/tls/admin.pem -key %[1]s/tls/admin-key.pem", dir)
+	broker := fmt.Sprintf("localhost:%d", p.Broker)
+	fmt.Fprintf(w, `
+It is running; Ctrl-C ends it. Try, in another terminal (make grpcurl builds bin/grpcurl):
+
+  bin/grpcurl %[1]s %[2]s list
+  bin/grpcurl %[1]s %[2]s describe mailporter.broker.v1.TokenService.AcquireToken
+  bin/grpcurl %[1]s -d '{"selector": {"mailbox": %[3]q, "direction": "DIRECTION_INBOUND"}}' %[2]s mailporter.broker.v1.TokenService/AcquireToken
+  bin/grpcurl %[1]s %[2]s mailporter.broker.v1.MailboxService/ListMailboxes
+  tail -n 1 %[4]s/audit.jsonl
+  curl -s http://127.0.0.1:%[5]d/metrics | grep ^broker_
+  curl -s http://127.0.0.1:%[6]d/metrics | grep ^inbound_
+  curl -s http://127.0.0.1:%[7]d/metrics | grep ^outbound_
+  curl -s http://127.0.0.1:%[6]d/mailboxes
+  curl -s http://127.0.0.1:%[7]d/outbox
+  ls %[4]s/mail
+
+  Send a message: SMTP to 127.0.0.1:%[8]d, from and to any of the mailboxes above.
+  Logs and configuration: %[4]s
+`, tls, broker, d.Cast[0].Address, dir, p.BrokerAdmin, p.IMAPAdmin, p.SMTPAdmin, p.Intake)
+}

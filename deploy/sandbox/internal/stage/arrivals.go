@@ -1,0 +1,113 @@
+package stage
+
+import (
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Count is what became of the letters to one mailbox.
+type Count struct {
+	Expected, Arrived, Lost, Doubled, Altered int
+}
+
+// Arrivals compares the Maildirs with the letters, byte for byte. It remembers the files it has read: Maildir files never
+// change.
+type Arrivals struct {
+	root     string // one Maildir a mailbox, named after its address
+	expected map[string]map[[sha256.Size]byte]int
+	seen     map[string][sha256.Size]byte // path -> sum
+}
+
+// Expect prepares to find the letters in one Maildir a mailbox under root.
+func Expect(root string, letters []Letter) *Arrivals {
+	a := &Arrivals{root: root, expected: map[string]map[[sha256.Size]byte]int{}, seen: map[string][sha256.Size]byte{}}
+	for _, l := range letters {
+		for _, to := range l.To {
+			if a.expected[to] == nil {
+				a.expected[to] = map[[sha256.Size]byte]int{}
+			}
+			a.expected[to][l.Sum] = 0
+		}
+	}
+	return a
+}
+
+// Look reads what is new and counts, for each mailbox.
+func (a *Arrivals) Look() (map[string]Count, error) {
+	counts := make(map[string]Count, len(a.expected))
+	for address, sums := range a.expected {
+		clear := make(map[[sha256.Size]byte]int, len(sums))
+		for sum := range sums {
+			clear[sum] = 0
+		}
+		a.expected[address] = clear
+		c, err := a.lookInto(address)
+		if err != nil {
+			return nil, err
+		}
+		counts[address] = c
+	}
+	return counts, nil
+}
+
+func (a *Arrivals) lookInto(address string) (Count, error) {
+	sums := a.expected[address]
+	c := Count{Expected: len(sums)}
+	err := filepath.WalkDir(filepath.Join(a.root, address), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() || !(strings.HasSuffix(filepath.Dir(path), "new") || strings.HasSuffix(filepath.Dir(path), "cur")) {
+			return err
+		}
+		sum, err := a.sum(path)
+		if err != nil {
+			return err
+		}
+		c.Arrived++
+		if _, known := sums[sum]; !known {
+			c.Altered++
+			return nil
+		}
+		sums[sum]++
+		return nil
+	})
+	for _, n := range sums {
+		switch {
+		case n == 0:
+			c.Lost++
+		case n > 1:
+			c.Doubled += n - 1
+		}
+	}
+	return c, err
+}
+
+func (a *Arrivals) sum(path string) ([sha256.Size]byte, error) {
+	if sum, ok := a.seen[path]; ok {
+		return sum, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	a.seen[path] = sha256.Sum256(b)
+	return a.seen[path], nil
+}
+
+// Total adds up.
+func Total(counts map[string]Count) Count {
+	var t Count
+	for _, c := range counts {
+		t.Expected += c.Expected
+		t.Arrived += c.Arrived
+		t.Lost += c.Lost
+		t.Doubled += c.Doubled
+		t.Altered += c.Altered
+	}
+	return t
+}

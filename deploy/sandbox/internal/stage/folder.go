@@ -1,0 +1,89 @@
+package stage
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net"
+	"os"
+	"path/filepath"
+
+	"mailporter/kit/certtest"
+)
+
+// Folder is where a run keeps certificates, configuration, logs and mail.
+type Folder string
+
+// NewFolder returns path made absolute, or a new temporary folder if it is empty.
+func NewFolder(path string) (Folder, error) {
+	if path == "" {
+		dir, err := os.MkdirTemp("", "mailporter-")
+		return Folder(dir), err
+	}
+	dir, err := filepath.Abs(path)
+	return Folder(dir), err
+}
+
+// Path is the absolute path of name in the folder.
+func (f Folder) Path(name string) string { return filepath.Join(string(f), name) }
+
+// Write writes a file that only its owner may read.
+func (f Folder) Write(name, content string) error {
+	if err := os.MkdirAll(filepath.Dir(f.Path(name)), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(f.Path(name), []byte(content), 0o600)
+}
+
+// Secret returns the secret of that name, which it invents when it is asked for the first time. It stands in
+// secrets/NAME, where configuration points to.
+func (f Folder) Secret(name string) (string, error) {
+	file := "secrets/" + name
+	if b, err := os.ReadFile(f.Path(file)); err == nil {
+		return string(b), nil
+	}
+	raw := make([]byte, 24)
+	if _, err := rand.Read(raw); err != nil {
+		return "", err
+	}
+	s := base64.RawURLEncoding.EncodeToString(raw)
+	return s, f.Write(file, s)
+}
+
+// Certificates makes a CA (tls/ca.pem) and one certificate for each name (tls/NAME.pem, tls/NAME-key.pem) for localhost,
+// whose identity is spiffe://demo.example/NAME.
+func (f Folder) Certificates(names ...string) error {
+	ca, err := certtest.NewCA("demo")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.Path("tls"), 0o700); err != nil {
+		return err
+	}
+	if _, err := ca.WriteFile(f.Path("tls"), "ca.pem"); err != nil {
+		return err
+	}
+	for _, name := range names {
+		pair, err := ca.Issue(certtest.Options{CommonName: name, DNS: []string{"localhost"}, URI: "spiffe://demo.example/" + name})
+		if err != nil {
+			return err
+		}
+		if _, _, err := pair.WriteFiles(f.Path("tls"), name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// FreePorts fills in loopback ports that are free now. They are fixed from then on: a program that is killed and started
+// again comes back at the same place.
+func FreePorts(into ...*int) error {
+	for _, port := range into {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer l.Close() // at the end of all, so that no port is given twice
+		*port = l.Addr().(*net.TCPAddr).Port
+	}
+	return nil
+}
