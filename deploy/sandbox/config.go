@@ -1,0 +1,136 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"mailporter/sandbox/idp"
+	"mailporter/sandbox/imapd"
+)
+
+// The words of the directory, under the names by which configurations are written.
+type (
+	Tenant       = idp.Tenant
+	App          = idp.App
+	Secret       = idp.Secret
+	User         = idp.User
+	GoogleConfig = idp.Google
+	GoogleClient = idp.GoogleClient
+	GoogleUser   = idp.GoogleUser
+	RefreshToken = idp.Seed
+)
+
+// Config says what the sandbox simulates. The zero value starts, with nobody in it.
+type Config struct {
+	// Host is the loopback address to listen on; default 127.0.0.1.
+	Host  string `yaml:"host"`
+	Ports Ports  `yaml:"ports"`
+	// Data is the folder for mail, keys, revocations and the certificate authority; empty keeps all of it in memory.
+	Data string `yaml:"data"`
+	// CADir is the folder of the certificate authority (ca.pem, ca-key.pem), if it is not to be Data.
+	CADir string `yaml:"ca-dir"`
+
+	// TokenLife is how long access tokens live, in whole seconds; default 1h.
+	TokenLife time.Duration `yaml:"token-life"`
+	// RefreshIn is the refresh_in of Entra's answers; 0 leaves it out.
+	RefreshIn time.Duration `yaml:"refresh-in"`
+	// RefreshTokenLife is how long an Entra refresh token lives unused; default 90 days.
+	RefreshTokenLife time.Duration `yaml:"refresh-token-life"`
+	// SingleUseRefreshTokens makes Entra refresh tokens void at their use, and the whole family when one comes twice.
+	// The real Entra leaves the old one valid.
+	SingleUseRefreshTokens bool `yaml:"single-use-refresh-tokens"`
+	// IMAPSecurity is how both IMAP ports speak TLS: tls (default), starttls or none.
+	IMAPSecurity imapd.Security `yaml:"imap-security"`
+
+	Tenants       []Tenant       `yaml:"tenants"`
+	Google        GoogleConfig   `yaml:"google"`
+	RefreshTokens []RefreshToken `yaml:"refresh-tokens"`
+	Limits        Limits         `yaml:"limits"`
+
+	Log *slog.Logger `yaml:"-"`
+}
+
+// Ports are the ports to listen on; 0 takes a free one.
+type Ports struct {
+	Identity  int `yaml:"identity"`
+	IMAP      int `yaml:"imap"`
+	SMTP      int `yaml:"smtp"`
+	GmailIMAP int `yaml:"gmail-imap"`
+	GmailSMTP int `yaml:"gmail-smtp"`
+	Admin     int `yaml:"admin"`
+}
+
+// Limits are what the providers enforce.
+type Limits struct {
+	// SMTPConnections is how many a mailbox may have at a time; default 3, -1 is any number.
+	SMTPConnections int `yaml:"smtp-connections"`
+	// MessagesPerMinute is how many a mailbox may send; more are delayed. Exchange Online: 30. 0 is any number.
+	MessagesPerMinute int `yaml:"messages-per-minute"`
+	// IMAPConnections is how many a mailbox may have at a time; 0 is any number.
+	IMAPConnections int `yaml:"imap-connections"`
+	// MessageSize is the largest message that SMTP takes, in bytes; default 150 MiB.
+	MessageSize int64 `yaml:"message-size"`
+	// IdenticalTokenRequests within five minutes end in AADSTS50196; 0 is any number.
+	IdenticalTokenRequests int `yaml:"identical-token-requests"`
+}
+
+// withDefaults fills in what was left out.
+func (c Config) withDefaults() Config {
+	set(&c.Host, "127.0.0.1")
+	set(&c.TokenLife, time.Hour)
+	set(&c.RefreshTokenLife, 90*24*time.Hour)
+	set(&c.CADir, c.Data)
+	set(&c.IMAPSecurity, imapd.Implicit)
+	set(&c.Limits.SMTPConnections, 3)
+	set(&c.Limits.MessageSize, 150<<20)
+	c.Limits.SMTPConnections = max(c.Limits.SMTPConnections, 0)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func set[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Validate returns every complaint about the configuration.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	if c.TokenLife < time.Second || c.TokenLife%time.Second != 0 {
+		errs = append(errs, fmt.Errorf("token-life %s: use whole seconds, at least 1s", c.TokenLife))
+	}
+	if c.RefreshIn < 0 || c.RefreshIn >= c.TokenLife {
+		errs = append(errs, fmt.Errorf("refresh-in %s: must be within token-life %s", c.RefreshIn, c.TokenLife))
+	}
+	switch c.IMAPSecurity {
+	case imapd.Implicit, imapd.StartTLS, imapd.Clear:
+	default:
+		errs = append(errs, fmt.Errorf("imap-security %q: use tls, starttls or none", c.IMAPSecurity))
+	}
+	if !loopback(c.Host) {
+		errs = append(errs, fmt.Errorf("host %q: the sandbox listens on loopback addresses only, such as 127.0.0.1", c.Host))
+	}
+	for name, port := range c.Ports.all() {
+		if port < 0 || port > 65535 {
+			errs = append(errs, fmt.Errorf("ports.%s %d: use 0 to 65535", name, port))
+		}
+	}
+	if _, err := idp.NewDirectory(c.Tenants, c.Google); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (p Ports) all() map[string]int {
+	return map[string]int{
+		"identity": p.Identity, "imap": p.IMAP, "smtp": p.SMTP, "gmail-imap": p.GmailIMAP, "gmail-smtp": p.GmailSMTP,
+		"admin": p.Admin,
+	}
+}

@@ -1,0 +1,176 @@
+package fault
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Targets: the servers that can fail.
+const (
+	Identity = "identity"
+	IMAP     = "imap"
+	SMTP     = "smtp"
+)
+
+// steps are the moments at which each target asks the plan.
+var steps = map[string][]string{
+	Identity: {"token", "google-token", "metadata", "realm", "keys"},
+	IMAP: {
+		"connect", "authenticate", "login", "select", "list", "status", "create", "append", "fetch", "search",
+		"store", "copy", "move", "expunge", "idle",
+	},
+	SMTP: {"connect", "auth", "mail", "rcpt", "data", "accepted"},
+}
+
+// An Action is what a rule does to a step.
+type Action string
+
+// What can go wrong, and which fields of the Rule say how.
+const (
+	// Reply answers with an error instead of doing the step. identity: Status and Body, or AADSTS alone for the real
+	// error of that number; RetryAfter and Header as given. imap: Text after the tag ("NO [LIMIT] slow down"; without NO
+	// or BAD, NO is put before it). smtp: Text ("451 4.3.0 try later").
+	Reply Action = "reply"
+	// Delay waits for Delay and then does the step.
+	Delay Action = "delay"
+	// Stall never answers; the connection stays open until the client closes it.
+	Stall Action = "stall"
+	// Reset resets the connection instead of doing the step.
+	Reset Action = "reset"
+	// LoseAnswer does the step and resets the connection instead of answering: sent, but nobody was told.
+	LoseAnswer Action = "lose-answer"
+	// Cut ends the answer after Bytes bytes: of the HTTP body, or of the first literal of an IMAP FETCH.
+	Cut Action = "cut"
+	// Bye ends an IMAP session with "* BYE " and Text.
+	Bye Action = "bye"
+	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, smtp auth).
+	RefuseToken Action = "refuse-token"
+	// Renumber gives the folder a new UIDVALIDITY just before the step (imap select).
+	Renumber Action = "renumber"
+)
+
+var actions = map[string][]Action{
+	Identity: {Reply, Delay, Stall, Reset, LoseAnswer, Cut},
+	IMAP:     {Reply, Delay, Stall, Reset, LoseAnswer, Cut, Bye, RefuseToken, Renumber},
+	SMTP:     {Reply, Delay, Stall, Reset, LoseAnswer, RefuseToken},
+}
+
+// A Rule says where, to whom, how often and how a server fails. Empty match fields match everything.
+type Rule struct {
+	// ID is given by Plan.Add when it is empty.
+	ID string `json:"id,omitempty"`
+	// Target is identity, imap or smtp.
+	Target string `json:"target"`
+	// Step is when: identity token, google-token, metadata, realm, keys; imap connect, authenticate, login, select, list,
+	// status, create, append, fetch, search, store, copy, move, expunge, idle; smtp connect, auth, mail, rcpt, data (the
+	// message has come in, nothing is stored), accepted (it is stored, the 250 is not sent yet).
+	Step string `json:"step,omitempty"`
+	// Mailbox is the address that logged in, or the user of a token request.
+	Mailbox string `json:"mailbox,omitempty"`
+	// Client is the application's client id.
+	Client string `json:"client,omitempty"`
+	// After lets so many matching steps pass first.
+	After int `json:"after,omitempty"`
+	// Count is how often the rule happens; 0 is until it is removed.
+	Count int `json:"count,omitempty"`
+
+	Action     Action            `json:"action"`
+	Status     int               `json:"status,omitempty"`
+	Body       string            `json:"body,omitempty"`
+	Header     map[string]string `json:"header,omitempty"`
+	AADSTS     int               `json:"aadsts,omitempty"`
+	Text       string            `json:"text,omitempty"`
+	Bytes      int               `json:"bytes,omitempty"`
+	RetryAfter time.Duration     `json:"-"`
+	Delay      time.Duration     `json:"-"`
+
+	// Fired counts how often it happened; set by the plan.
+	Fired int `json:"fired"`
+}
+
+// plain has the fields of Rule without its methods.
+type plain Rule
+
+// wire adds the durations as people write them: "1m30s".
+type wire struct {
+	plain
+	RetryAfter string `json:"retry_after,omitempty"`
+	Delay      string `json:"delay,omitempty"`
+}
+
+// MarshalJSON writes durations as text.
+func (r Rule) MarshalJSON() ([]byte, error) {
+	w := wire{plain: plain(r)}
+	if r.RetryAfter != 0 {
+		w.RetryAfter = r.RetryAfter.String()
+	}
+	if r.Delay != 0 {
+		w.Delay = r.Delay.String()
+	}
+	return json.Marshal(w)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes; an unknown field is an error.
+func (r *Rule) UnmarshalJSON(b []byte) error {
+	var w wire
+	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&w); err != nil {
+		return err
+	}
+	*r = Rule(w.plain)
+	var errs [2]error
+	r.RetryAfter, errs[0] = duration("retry_after", w.RetryAfter)
+	r.Delay, errs[1] = duration("delay", w.Delay)
+	return errors.Join(errs[:]...)
+}
+
+func duration(field, s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", field, err)
+	}
+	return d, nil
+}
+
+// Validate returns every complaint about the rule.
+func (r *Rule) Validate() error {
+	known, ok := steps[r.Target]
+	if !ok {
+		return fmt.Errorf("target %q: use identity, imap or smtp", r.Target)
+	}
+	var errs []error
+	if r.Step != "" && !slices.Contains(known, r.Step) {
+		errs = append(errs, fmt.Errorf("step %q: %s has %s", r.Step, r.Target, strings.Join(known, ", ")))
+	}
+	if !slices.Contains(actions[r.Target], r.Action) {
+		errs = append(errs, fmt.Errorf("action %q: %s can %v", r.Action, r.Target, actions[r.Target]))
+	}
+	if r.Count < 0 || r.After < 0 || r.Bytes < 0 || r.Delay < 0 || r.RetryAfter < 0 {
+		errs = append(errs, errors.New("count, after, bytes, delay and retry_after cannot be negative"))
+	}
+	return errors.Join(append(errs, r.validateReply())...)
+}
+
+func (r *Rule) validateReply() error {
+	if r.Action != Reply {
+		return nil
+	}
+	switch {
+	case r.Target == Identity && r.AADSTS == 0 && (r.Status < 200 || r.Status > 599):
+		return fmt.Errorf("status %d: a reply of identity needs a status of 200 to 599, or aadsts", r.Status)
+	case r.Target == IMAP && r.Text == "":
+		return errors.New("text: a reply of imap needs one")
+	case r.Target == SMTP:
+		_, _, _, err := ParseReply(r.Text)
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,303 @@
+package smtpd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/mail"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	gosasl "github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+
+	"mailporter/sandbox/fault"
+	"mailporter/sandbox/idp"
+	"mailporter/sandbox/mailstore"
+	"mailporter/sandbox/sasl"
+)
+
+// session answers one connection; go-smtp makes a new one at EHLO and after STARTTLS.
+type session struct {
+	server *Server
+	conn   net.Conn
+
+	mailbox string // empty: not logged in
+	claims  idp.Claims
+	from    string
+	to      []string
+	foreign []string
+
+	counted atomic.Bool // among the open ones
+}
+
+var errGone = errors.New("connection was ended")
+
+func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
+	s.count(func(st *Stats) { st.Connections++ })
+	out := &session{server: s, conn: c.Conn()}
+	return out, out.step("connect", "")
+}
+
+// Logout implements smtp.Session. go-smtp may call it while a command still runs.
+func (s *session) Logout() error {
+	if s.counted.CompareAndSwap(true, false) {
+		s.server.left(s.mailbox)
+	}
+	return nil
+}
+
+// Reset implements smtp.Session.
+func (s *session) Reset() { s.from, s.to, s.foreign = "", nil, nil }
+
+// step lets a fault happen. A nil error means: go on.
+func (s *session) step(name, mailbox string) error {
+	rule := s.server.config.Faults.Take(fault.Point{
+		Target: fault.SMTP, Step: name, Mailbox: mailbox, Client: s.claims.Client,
+	})
+	if rule == nil {
+		return nil
+	}
+	switch rule.Action {
+	case fault.Delay:
+		fault.Wait(s.server.ctx, rule.Delay)
+	case fault.Stall:
+		s.waitGone()
+		return errGone
+	case fault.Reset:
+		fault.ResetConn(s.conn)
+		return errGone
+	case fault.LoseAnswer:
+		fault.ResetConn(s.conn) // the step still happens; its answer finds no connection
+	case fault.RefuseToken:
+		return s.badCredential()
+	case fault.Reply:
+		return replyError(rule.Text)
+	}
+	return nil
+}
+
+// waitGone swallows what the client sends until it goes away or the server closes.
+func (s *session) waitGone() {
+	_ = s.conn.SetReadDeadline(time.Time{}) // an error means that it is gone
+	_, _ = io.Copy(io.Discard, s.conn)
+}
+
+// AuthMechanisms implements smtp.AuthSession.
+func (s *session) AuthMechanisms() []string {
+	if s.server.config.Provider == Gmail {
+		return []string{sasl.Login, sasl.Plain, sasl.XOAUTH2, sasl.OAuthBearer}
+	}
+	return []string{sasl.Login, sasl.XOAUTH2, sasl.Plain}
+}
+
+// Auth implements smtp.AuthSession.
+func (s *session) Auth(mechanism string) (gosasl.Server, error) {
+	if !slices.Contains(s.AuthMechanisms(), mechanism) {
+		return nil, refuse(504, 5, 7, 4, "Unrecognized authentication type")
+	}
+	switch mechanism {
+	case sasl.Plain:
+		return sasl.PlainServer(errMalformed, s.password), nil
+	case sasl.Login:
+		return sasl.LoginServer(s.password), nil
+	case sasl.OAuthBearer:
+		return sasl.Token(sasl.ParseOAuthBearer, errMalformed, s.bearer), nil
+	}
+	return sasl.Token(sasl.ParseXOAUTH2, errMalformed, s.bearer), nil
+}
+
+func (s *session) password(user, password string) error {
+	if err := s.step("auth", user); err != nil {
+		return s.refused(err)
+	}
+	dir := s.server.config.Directory
+	if !dir.Password(user, password) || !s.here(user) {
+		u, ok := dir.User(user)
+		switch {
+		case s.server.config.Provider == Gmail:
+			return s.refused(errGmailCredentials)
+		case ok && u.BasicDisabled:
+			return s.refused(errBasicDisabled)
+		}
+		return s.refused(errCredentials)
+	}
+	return s.admit(user, idp.Claims{})
+}
+
+func (s *session) bearer(b sasl.Bearer) *sasl.Verdict {
+	claims, err := s.server.config.Issuer.Verify(b.Token)
+	s.claims = claims
+	if fail := s.step("auth", b.User); fail != nil {
+		return s.verdict(fail)
+	}
+	if err != nil || !s.here(b.User) || !s.mayUse(b.User) {
+		return s.verdict(s.badCredential())
+	}
+	if err := s.admit(b.User, claims); err != nil {
+		return &sasl.Verdict{Err: err}
+	}
+	return nil
+}
+
+func (s *session) verdict(err error) *sasl.Verdict {
+	v := &sasl.Verdict{Err: s.refused(err)}
+	if err == error(errGmailCredentials) {
+		v.Challenge = gmailChallenge
+	}
+	return v
+}
+
+func (s *session) refused(err error) error {
+	s.server.count(func(st *Stats) { st.Refused++ })
+	return err
+}
+
+func (s *session) badCredential() error {
+	if s.server.config.Provider == Gmail {
+		return errGmailCredentials
+	}
+	return errUnsuccessful
+}
+
+// here tells whether the mailbox is one of this provider's.
+func (s *session) here(addr string) bool {
+	_, google := s.server.config.Directory.GoogleUser(addr)
+	return google == (s.server.config.Provider == Gmail)
+}
+
+// mayUse checks what a token must say for SMTP, and whether it opens the mailbox.
+func (s *session) mayUse(mailbox string) bool {
+	c := s.claims
+	if s.server.config.Provider == Gmail {
+		return c.Tenant == idp.GoogleTenant && slices.Contains(c.Scopes, idp.GmailScope) && strings.EqualFold(c.User, mailbox)
+	}
+	return c.ForExchange() && c.Permits("SMTP.SendAsApp", "SMTP.Send") && s.server.config.Directory.MayOpen(c, mailbox)
+}
+
+// admit lets somebody in whose credential is good.
+func (s *session) admit(user string, c idp.Claims) error {
+	mailbox := strings.ToLower(user)
+	if u, ok := s.server.config.Directory.User(mailbox); ok && u.SMTPDisabled {
+		return s.refused(errSMTPDisabled)
+	}
+	if !s.server.opened(mailbox) {
+		if s.server.config.Provider == Gmail {
+			return errGmailTooMany
+		}
+		return errConcurrent
+	}
+	s.mailbox, s.claims = mailbox, c
+	s.counted.Store(true)
+	return nil
+}
+
+// Mail implements smtp.Session.
+func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+	if s.mailbox == "" {
+		if s.server.config.Provider == Gmail {
+			return errGmailAuthFirst
+		}
+		return errNotAuthenticated
+	}
+	if err := s.step("mail", s.mailbox); err != nil {
+		return err
+	}
+	if !s.maySend(from) {
+		return errSendAs
+	}
+	s.from = from
+	return nil
+}
+
+// maySend: the empty sender is for reports, which go out in the mailbox's name. Gmail takes any sender, and would write
+// the account's own address into the message.
+func (s *session) maySend(from string) bool {
+	return from == "" || s.server.config.Provider == Gmail ||
+		s.server.config.Directory.MaySendAs(s.claims, s.mailbox, from)
+}
+
+// Rcpt implements smtp.Session.
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if err := s.step("rcpt", s.mailbox); err != nil {
+		return err
+	}
+	switch {
+	case s.server.config.Store.Exists(to):
+		s.to = append(s.to, strings.ToLower(to))
+	case !s.server.config.Directory.Local(to):
+		s.foreign = append(s.foreign, to)
+	case s.server.config.Provider == Gmail:
+		return errGmailRecipient
+	default:
+		return errUnknownRecipient
+	}
+	return nil
+}
+
+// Data implements smtp.Session.
+func (s *session) Data(r io.Reader) error {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if err := s.step("data", s.mailbox); err != nil {
+		return err
+	}
+	if err := s.checkFrom(raw); err != nil {
+		return err
+	}
+	fault.Wait(s.server.ctx, s.server.throttle(s.mailbox))
+	if err := s.deliver(raw); err != nil {
+		return err
+	}
+	s.server.count(func(st *Stats) { st.Accepted[s.mailbox]++ })
+	return s.step("accepted", s.mailbox)
+}
+
+// checkFrom: Exchange looks at the From header too.
+func (s *session) checkFrom(raw []byte) error {
+	m, err := mail.ReadMessage(bytes.NewReader(raw))
+	if err != nil {
+		return nil //nolint:nilerr // who cannot be read cannot be refused: odd mail must come through
+	}
+	list, err := m.Header.AddressList("From")
+	if err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	for _, a := range list {
+		if !s.maySend(a.Address) {
+			return errSendAsDenied(s.mailbox, a.Address)
+		}
+	}
+	return nil
+}
+
+// deliver puts the message everywhere at once.
+func (s *session) deliver(raw []byte) error {
+	store := s.server.config.Store
+	var targets []mailstore.Target
+	slices.Sort(s.to)
+	for _, to := range slices.Compact(s.to) { // one copy, however often an address was named
+		targets = append(targets, mailstore.Target{Mailbox: to, Folder: mailstore.Inbox})
+	}
+	if sent := store.Used(s.mailbox, mailstore.UseSent); sent != "" {
+		targets = append(targets, mailstore.Target{Mailbox: s.mailbox, Folder: sent, Flags: []string{`\Seen`}})
+	}
+	var out *mailstore.Outbound
+	if len(s.foreign) > 0 {
+		out = &mailstore.Outbound{From: s.from, To: s.foreign}
+	}
+	if _, err := store.Deliver(raw, targets, out); err != nil {
+		s.server.config.Log.Error("message not stored", "mailbox", s.mailbox, "error", err)
+		return refuse(451, 4, 3, 0, "Temporary server error. Please try again later")
+	}
+	return nil
+}
+
+// Format keeps claims and mail out of logs.
+func (s *session) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "smtp session of %s", s.mailbox) }
