@@ -95,6 +95,12 @@ func (m *Map) Has(key string) bool {
 	return owner != nil
 }
 
+// IsText says whether the option is given as a single value, no list and no mapping.
+func (m *Map) IsText(key string) bool {
+	n, owner := m.find(key)
+	return owner != nil && n.Kind == yaml.ScalarNode
+}
+
 // HasHere says whether the option is given in this mapping itself.
 func (m *Map) HasHere(key string) bool {
 	m.asked[key] = true

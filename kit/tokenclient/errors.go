@@ -92,7 +92,7 @@ func fromStatus(ctx context.Context, op string, a Ask, err error) error {
 	}
 	st := status.Convert(err)
 	e := &Error{Op: op, Mailbox: a.Mailbox, Direction: a.Direction, Code: codeName(st.Code()), Class: classOf(st.Code()),
-		Message: clip(st.Message(), maxMessage)}
+		Message: clip(ownWords(st.Message()), maxMessage)}
 	switch st.Code() {
 	case codes.DeadlineExceeded:
 		e.Reason, e.Err = ReasonNoAnswer, context.DeadlineExceeded
@@ -153,6 +153,18 @@ func codeName(c codes.Code) string {
 		b.WriteRune(r)
 	}
 	return strings.ToUpper(b.String())
+}
+
+// ownWords cuts off what the library puts before the broker's words once its retries are used up:
+// "max retries exhausted: failed after 4 attempts: rpc error: code = Unavailable desc = ...".
+func ownWords(message string) string {
+	if !strings.HasPrefix(message, "max retries exhausted") {
+		return message
+	}
+	if _, words, ok := strings.Cut(message, " desc = "); ok {
+		return words
+	}
+	return message
 }
 
 // clip bounds s to n bytes of printable text on one line.
