@@ -1,0 +1,76 @@
+package directory
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"mailporter/kit/config"
+)
+
+// Find returns the mailbox of an address, whatever its case, or nil.
+func (c *Config) Find(address string) *Mailbox { return c.byAddress[strings.ToLower(address)] }
+
+// Replaced is closed once another Config has taken this one's place.
+func (c *Config) Replaced() <-chan struct{} { return c.replaced }
+
+// Paths are the files and globs that the Config came from: watch them, and reload when one changes.
+func (c *Config) Paths() []string {
+	paths := append([]string{c.File}, c.Patterns...)
+	paths = append(paths, c.secrets...)
+	if c.PolicyFile != "" {
+		paths = append(paths, c.PolicyFile)
+	}
+	return slices.Compact(paths)
+}
+
+// Directory keeps the current Config. Any number of goroutines may ask; Now never blocks.
+type Directory struct {
+	path string
+	log  *slog.Logger
+	now  atomic.Pointer[Config]
+	one  sync.Mutex // one Reload at a time
+}
+
+// Open keeps c, which was loaded from path without hard complaints.
+func Open(path string, c *Config, log *slog.Logger) *Directory {
+	d := &Directory{path: path, log: log}
+	d.now.Store(c)
+	return d
+}
+
+// Now is the current Config.
+func (d *Directory) Now() *Config { return d.now.Load() }
+
+// Reload reads the files again. A good state replaces the old one whole; a bad one is refused, its complaints are logged
+// and returned, and the old one stays.
+func (d *Directory) Reload() config.Complaints {
+	d.one.Lock()
+	defer d.one.Unlock()
+	fresh, complaints := Load(d.path)
+	for _, c := range complaints {
+		d.log.Warn("configuration complaint", "complaint", c.String())
+	}
+	if complaints.Err() != nil {
+		d.log.Error("configuration refused, the old one stays", "complaints", len(complaints))
+		return complaints
+	}
+	old := d.now.Swap(fresh)
+	close(old.replaced)
+	if restartNeeded(old.Settings, fresh.Settings) {
+		d.log.Warn("a changed setting takes effect at the next start", "file", d.path)
+	}
+	d.log.Info("configuration loaded", "mailboxes", len(fresh.Mailboxes), "rules", len(fresh.Policy.Rules))
+	return complaints
+}
+
+// restartNeeded compares what only the start looks at.
+func restartNeeded(a, b Settings) bool {
+	start := func(s Settings) []string {
+		return append([]string{s.Listen, s.Admin, s.Certificate, s.Key, s.ClientCA, s.Store, s.Keyset, s.AuditFile, s.IdentityVia, s.Remedies},
+			s.TrustedCA...)
+	}
+	return !slices.Equal(start(a), start(b))
+}

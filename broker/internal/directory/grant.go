@@ -1,0 +1,203 @@
+package directory
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"mailporter/broker/internal/token"
+	"mailporter/kit/config"
+	"mailporter/kit/secret"
+)
+
+// later are kinds of credentials that this version does not serve. They are refused here, so that nobody waits for them.
+var later = map[string]string{
+	"certificate":          "a client certificate as credential is not served by this version",
+	"certificates":         "client certificates as credential are not served by this version",
+	"federated-token-file": "a federated token as credential is not served by this version",
+	"service-account-key":  "a Google service account as credential is not served by this version",
+}
+
+// credentialOptions are read for sections that use OAuth.
+type credentialOptions struct {
+	authority authority
+	directory string
+	clientID  string
+	grant     token.Kind
+}
+
+// readCredential finds out which grant the options mean and reads its secrets.
+func (l *loader) readCredential(m *config.Map, s *Section) {
+	for option, problem := range later {
+		if m.Has(option) {
+			m.Complain(option, problem, "use a client secret: secrets: [{file: PATH}]")
+		}
+	}
+	o := l.credentialOptions(m, s.Protocol)
+	s.Grant, s.Audience = o.grant, l.audience(m, s.Protocol, o)
+	c := token.Credential{Provider: o.authority.provider, Grant: o.grant, Authority: o.authority.url, Directory: o.directory,
+		ClientID: o.clientID, TenantWide: o.grant == token.ClientCredentials}
+	l.readSecrets(m, s, &c)
+	s.Credential = l.intern(c)
+	checkMargin(m, s)
+}
+
+func (l *loader) credentialOptions(m *config.Map, p Protocol) credentialOptions {
+	o := credentialOptions{authority: l.authority(m), clientID: m.Require("client-id", "write the application's id as registered at the provider")}
+	if o.authority.provider == token.Google {
+		o.grant = googleGrant(m)
+		if p == EWS || p == Graph {
+			m.Complain("tenant-authority", fmt.Sprintf("Google does not speak %s", p), "use IMAP, POP3 or SMTP, or Microsoft's authority")
+		}
+		return o
+	}
+	o.directory = m.Require("directory-id", "write the directory (tenant) id")
+	if strings.ContainsAny(o.directory, "/?#%\\ ") {
+		m.Complain("directory-id", fmt.Sprintf("%q is no directory id", o.directory), "write the GUID or a verified domain of the tenant")
+	}
+	o.grant = microsoftGrant(m, p)
+	return o
+}
+
+func googleGrant(m *config.Map) token.Kind {
+	g := m.OneOf("grant-type", string(token.RefreshToken), string(token.Password), string(token.ClientCredentials), string(token.RefreshToken))
+	if g != string(token.RefreshToken) {
+		m.Complain("grant-type", g+" is not offered by Google for mail", "use refresh_token, or leave it out")
+	}
+	return token.RefreshToken
+}
+
+// microsoftGrant: what is asked for, else client_credentials for GRAPH and the mailbox's password for the others.
+func microsoftGrant(m *config.Map, p Protocol) token.Kind {
+	def := token.Password
+	if p == Graph {
+		def = token.ClientCredentials
+	}
+	g := m.OneOf("grant-type", string(def), string(token.Password), string(token.ClientCredentials), string(token.RefreshToken))
+	return token.Kind(g)
+}
+
+func (l *loader) authority(m *config.Map) authority {
+	s := m.Text("tenant-authority", microsoftDefault)
+	a, err := parseAuthority(s, l.settings.Authorities)
+	if err != nil {
+		m.Complain("tenant-authority", err.Error(), "use "+microsoftDefault+", google, or name the host under allowed-authorities")
+		a, _ = parseAuthority(microsoftDefault, nil)
+	}
+	return a
+}
+
+// audience is the scope to ask for: the configured one (several: a list, blanks or commas), else the default of the
+// provider, cloud and protocol.
+func (l *loader) audience(m *config.Map, p Protocol, o credentialOptions) token.Audience {
+	words := strings.FieldsFunc(strings.Join(m.Texts("scope"), " "), func(r rune) bool { return r == ' ' || r == ',' })
+	if len(words) > 0 {
+		return token.Audience(strings.Join(words, " "))
+	}
+	switch {
+	case o.authority.provider == token.Google:
+		return googleScope
+	case p == Graph:
+		return token.Audience("https://" + o.authority.cloud.graph + "/.default")
+	case o.authority.cloud.mail == "":
+		m.Complain("scope", "has no default for this cloud", "write the mail resource of the cloud with /.default")
+	}
+	return token.Audience(o.authority.cloud.mail + "/.default")
+}
+
+// readSecrets gives `password` the meaning that the grant has for it.
+func (l *loader) readSecrets(m *config.Map, s *Section, c *token.Credential) {
+	password := l.secret(m, "password")
+	c.Secrets = l.secrets(m, "secrets")
+	if named := l.namedSecret(m); !named.Empty() {
+		c.Secrets = append(c.Secrets, named)
+	}
+	switch c.Grant {
+	case token.ClientCredentials:
+		if !password.Empty() {
+			c.Secrets = append([]secret.String{password}, c.Secrets...)
+		}
+		if len(c.Secrets) == 0 {
+			l.missing(m, "secrets", "the grant client_credentials needs the application's secret", "write secrets: [{file: PATH}] at the application")
+		}
+	case token.Password:
+		c.User, c.Password = s.Endpoint.User, password
+		if password.Empty() {
+			l.missing(m, "password", "the grant password needs the mailbox's password", "write password: {file: PATH}, or grant-type: client_credentials")
+		}
+	case token.RefreshToken:
+		c.User, c.Refresh = s.Endpoint.User, password
+		if password.Empty() {
+			l.missing(m, "password", "the grant refresh_token needs the refresh token here", "write password: {file: PATH of the refresh token}")
+		}
+	}
+}
+
+// namedSecret is Google's way: `secret` names a top-level section secret-<name> whose password is the client secret.
+func (l *loader) namedSecret(m *config.Map) secret.String {
+	name := m.Text("secret", "")
+	if name == "" {
+		return secret.String{}
+	}
+	section, ok := l.named["secret-"+name]
+	if !ok {
+		m.Complain("secret", fmt.Sprintf("there is no section secret-%s", name), fmt.Sprintf("add at the top level of a mailbox file: secret-%s: {password: {file: PATH}}", name))
+		return secret.String{}
+	}
+	return l.secret(section, "password")
+}
+
+// intern completes the names of a credential and makes those that are equal one.
+func (l *loader) intern(c token.Credential) *token.Credential {
+	c.ID = digest(string(c.Provider), string(c.Grant), c.Authority, c.Directory, c.ClientID, c.User)
+	secrets := []string{c.ID, c.Password.Reveal(), c.Refresh.Reveal()}
+	for _, s := range c.Secrets {
+		secrets = append(secrets, s.Reveal())
+	}
+	c.Version = digest(secrets...)
+	c.Label = label(c)
+	key := c.ID + c.Version
+	if known, ok := l.credentials[key]; ok {
+		return known
+	}
+	l.credentials[key] = &c
+	return &c
+}
+
+func label(c token.Credential) string {
+	l := c.ClientID
+	if c.Directory != "" {
+		l += " @ " + c.Directory
+	}
+	if c.User != "" {
+		l += " for " + c.User
+	}
+	return l
+}
+
+// digest is a short name for a list of texts: each is counted with its length, so that no two lists run together.
+func digest(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		_ = binary.Write(h, binary.BigEndian, uint32(len(p))) // a hash takes everything
+		h.Write([]byte(p))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// googleLife is what Google's access tokens live.
+const googleLife = 3599 * time.Second
+
+// checkMargin warns about margins that leave little of a token, and refuses one that leaves nothing.
+func checkMargin(m *config.Map, s *Section) {
+	const key = "token-expiry-margin-time"
+	switch {
+	case s.Credential.Provider == token.Google && s.Margin >= googleLife:
+		m.Complain(key, "no token of Google lives longer than this", `write less, for example "00:05:00"`)
+	case s.Margin > 55*time.Minute:
+		m.Warn(key, "leaves less than five minutes of tokens that live an hour", `write less, for example "00:05:00"`)
+	}
+}

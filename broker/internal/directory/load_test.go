@@ -1,0 +1,204 @@
+package directory
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mailporter/broker/internal/token"
+	"mailporter/kit/config"
+)
+
+// site is a folder of configuration files for one test.
+type site struct {
+	t   testing.TB
+	dir string
+}
+
+func newSite(t testing.TB) *site {
+	s := &site{t, t.TempDir()}
+	s.write("broker.yaml", "store: file:state\npolicy: policy.yaml\nmailboxes: [mailboxes.d/*.yaml]\nallowed-authorities: [login.example.test, 'localhost:8443']\n")
+	s.write("policy.yaml", "rules: [{identity: a, mailboxes: ['*'], verbs: [token]}]\n")
+	s.write("app", "app-secret\n")
+	s.write("pass", "mailbox-password\n")
+	return s
+}
+
+func (s *site) write(name, text string) {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// load writes one mailbox file and loads; ../ in it leads to the secrets.
+func (s *site) load(text string) (*Config, config.Complaints) {
+	s.t.Helper()
+	s.write("mailboxes.d/a.yaml", text)
+	return Load(filepath.Join(s.dir, "broker.yaml"))
+}
+
+func (s *site) good(text string) *Config {
+	s.t.Helper()
+	c, complaints := s.load(text)
+	if err := complaints.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+// one wraps the options of a section into a file with one mailbox.
+func one(section, options string) string {
+	return fmt.Sprintf(`
+applications:
+  contoso: {directory-id: 8d2c, client-id: 5e11, secrets: [{file: ../app}]}
+secret-goog: {password: {file: ../app}}
+mailboxes:
+  - address: Support@contoso.com
+    %s: {%s}
+`, section, options)
+}
+
+func TestGrantDerivation(t *testing.T) {
+	const pass = "password: {file: ../pass}"
+	const ids = "directory-id: d, client-id: c, " + pass
+	for name, tc := range map[string]struct {
+		options   string
+		grant     token.Kind
+		authority string
+		audience  string
+		mechanism Mechanism
+		server    string
+		port      int
+	}{
+		"basic":                       {"type: IMAP, server: mail.example, " + pass, token.Basic, "", "", BasicLogin, "mail.example", 993},
+		"ROPC":                        {"type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, " + ids, token.Password, "https://login.microsoftonline.com", "https://outlook.office.com/.default", XOAUTH2, "outlook.office365.com", 993},
+		"OAUTHBEARER":                 {"type: IMAP, mail.imap.auth.mechanisms: OAUTHBEARER, " + ids, token.Password, "https://login.microsoftonline.com", "https://outlook.office.com/.default", OAUTHBEARER, "outlook.office365.com", 993},
+		"client_credentials":          {"application: contoso, type: POP3, mail.pop3.auth.mechanisms: XOAUTH2, grant-type: client_credentials", token.ClientCredentials, "https://login.microsoftonline.com", "https://outlook.office.com/.default", XOAUTH2, "outlook.office365.com", 995},
+		"GRAPH":                       {"type: GRAPH, " + ids, token.ClientCredentials, "https://login.microsoftonline.com", "https://graph.microsoft.com/.default", Bearer, "graph.microsoft.com", 443},
+		"EWS":                         {"type: EWS, mail.ews.auth.mechanisms: XOAUTH2, " + ids, token.Password, "https://login.microsoftonline.com", "https://outlook.office.com/.default", Bearer, "outlook.office365.com", 443},
+		"refresh_token at Microsoft":  {"type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, grant-type: refresh_token, " + ids, token.RefreshToken, "https://login.microsoftonline.com", "https://outlook.office.com/.default", XOAUTH2, "outlook.office365.com", 993},
+		"Google":                      {"type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, tenant-authority: GOOGLE, secret: goog, " + ids, token.RefreshToken, "https://oauth2.googleapis.com/token", "https://mail.google.com/", XOAUTH2, "imap.gmail.com", 993},
+		"Google by URL":               {"type: POP3, mail.pop3.auth.mechanisms: XOAUTH2, tenant-authority: 'https://accounts.google.com', secret: goog, " + ids, token.RefreshToken, "https://oauth2.googleapis.com/token", "https://mail.google.com/", XOAUTH2, "pop.gmail.com", 995},
+		"stand-in for Google":         {"type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, tenant-authority: 'https://localhost:8443/google', secret: goog, " + ids, token.RefreshToken, "https://localhost:8443/google/token", "https://mail.google.com/", XOAUTH2, "imap.gmail.com", 993},
+		"US Government":               {"type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, tenant-authority: 'https://login.microsoftonline.us', " + ids, token.Password, "https://login.microsoftonline.us", "https://outlook.office365.us/.default", XOAUTH2, "outlook.office365.us", 993},
+		"China, GRAPH":                {"type: GRAPH, tenant-authority: 'https://login.partner.microsoftonline.cn/', " + ids, token.ClientCredentials, "https://login.partner.microsoftonline.cn", "https://microsoftgraph.chinacloudapi.cn/.default", Bearer, "microsoftgraph.chinacloudapi.cn", 443},
+		"allowed authority and scope": {"type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, tenant-authority: login.example.test, scope: 'https://a/x, https://a/y', " + ids, token.Password, "https://login.example.test", "https://a/x https://a/y", XOAUTH2, "outlook.office365.com", 993},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t).good(one("pop-client", tc.options)).Find("support@CONTOSO.com").Inbound
+			if s.Grant != tc.grant || string(s.Audience) != tc.audience || s.Mechanism != tc.mechanism {
+				t.Errorf("grant %s, audience %q, mechanism %s", s.Grant, s.Audience, s.Mechanism)
+			}
+			if s.Endpoint.Server != tc.server || s.Endpoint.Port != tc.port || s.Endpoint.Security != TLS || s.Endpoint.User != "Support@contoso.com" {
+				t.Errorf("endpoint %+v", s.Endpoint)
+			}
+			if (s.Credential != nil) != (tc.authority != "") || s.Credential != nil && s.Credential.Authority != tc.authority {
+				t.Errorf("credential %+v", s.Credential)
+			}
+			if s.Credential != nil && s.Credential.TenantWide != (tc.grant == token.ClientCredentials) {
+				t.Errorf("tenant-wide %v", s.Credential.TenantWide)
+			}
+		})
+	}
+}
+
+func TestWhatPasswordIs(t *testing.T) {
+	const ids = "directory-id: d, client-id: c, password: {file: ../pass}"
+	for name, tc := range map[string]struct {
+		options                   string
+		secrets                   int
+		password, refresh, secret string
+		user                      string
+	}{
+		"ROPC":                   {"type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, " + ids, 0, "mailbox-password", "", "", "Support@contoso.com"},
+		"ROPC of another user":   {"type: IMAP, mailbox: svc@contoso.com, mail.imap.auth.mechanisms: XOAUTH2, " + ids, 0, "mailbox-password", "", "", "svc@contoso.com"},
+		"confidential ROPC":      {"application: contoso, type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, grant-type: password, password: {file: ../pass}", 1, "mailbox-password", "", "app-secret", "Support@contoso.com"},
+		"GRAPH":                  {"type: GRAPH, " + ids, 1, "", "", "mailbox-password", ""},
+		"application and GRAPH":  {"type: GRAPH, application: contoso, password: {file: ../pass}", 2, "", "", "mailbox-password", ""},
+		"Google":                 {"type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, tenant-authority: google, secret: goog, " + ids, 1, "", "mailbox-password", "app-secret", "Support@contoso.com"},
+		"Microsoft, after login": {"type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, grant-type: refresh_token, " + ids, 0, "", "mailbox-password", "", "Support@contoso.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newSite(t).good(one("pop-client", tc.options)).Mailboxes[0].Inbound.Credential
+			if len(c.Secrets) != tc.secrets || c.Password.Reveal() != tc.password || c.Refresh.Reveal() != tc.refresh || c.User != tc.user {
+				t.Errorf("%d secrets, user %q, password and refresh as wanted: %v %v", len(c.Secrets), c.User, c.Password.Reveal() == tc.password, c.Refresh.Reveal() == tc.refresh)
+			}
+			if tc.secret != "" && c.Secrets[0].Reveal() != tc.secret {
+				t.Error("another secret is first")
+			}
+		})
+	}
+}
+
+func TestLayers(t *testing.T) {
+	c := newSite(t).good(`
+applications:
+  contoso: {directory-id: d, client-id: app, secrets: [{file: ../app}], token-expiry-margin-time: "00:01:00"}
+defaults:
+  pop-client: {cycle-time: "00:00:05", token-expiry-margin-time: "00:09:00", mail.imap.auth.mechanisms: XOAUTH2, type: IMAP, application: contoso, grant-type: client_credentials}
+  smtp-client: {token-expiry-margin-time: "00:05:00"}
+mailboxes:
+  - {address: a@x.org, pop-client: {folder-path: [A, B]}}
+  - {address: b@x.org, token-expiry-margin-time: "00:02:00", pop-client: {cycle-time: "00:00:07"}}
+  - {address: c@x.org, client-id: mine, pop-client: {token-expiry-margin-time: "00:03:00", folder-path: A}}
+  - {address: d@x.org, smtp-client: {server-type: SMTP, server: relay.example, port: 25}}
+`)
+	in := func(a string) *Section { return c.Find(a).Inbound }
+	for name, ok := range map[string]bool{
+		"application over defaults":    in("a@x.org").Margin == time.Minute,
+		"mailbox over application":     in("b@x.org").Margin == 2*time.Minute,
+		"section over mailbox":         in("c@x.org").Margin == 3*time.Minute,
+		"defaults beneath all":         in("a@x.org").Fetch.Cycle == 5*time.Second && in("b@x.org").Fetch.Cycle == 7*time.Second,
+		"application's option":         in("a@x.org").Credential.ClientID == "app",
+		"option repeated at a mailbox": in("c@x.org").Credential.ClientID == "mine",
+		"folders":                      strings.Join(in("a@x.org").Fetch.Folders, ",") == "A,B" && strings.Join(in("c@x.org").Fetch.Folders, ",") == "A",
+		"one credential for two":       in("a@x.org").Credential == in("b@x.org").Credential && in("a@x.org").Credential != in("c@x.org").Credential,
+		"outbound defaults":            c.Find("d@x.org").Outbound.Margin == 5*time.Minute,
+		"relay without log-in":         c.Find("d@x.org").Outbound.Grant == token.None && c.Find("d@x.org").Outbound.Endpoint.Security == StartTLS,
+		"no inbound":                   in("d@x.org") == nil && c.Find("nobody@x.org") == nil,
+	} {
+		if !ok {
+			t.Error(name)
+		}
+	}
+}
+
+func TestFetchAndPost(t *testing.T) {
+	s := newSite(t)
+	c := s.good(`
+mailboxes:
+  - address: a@x.org
+    password: {file: ../pass}
+    server: mail.example
+    pop-client: {type: IMAP, pop-connection-security: start-tls, maximum-msg-size: 25M, maximum-msg-number: 9, disposition: "move:Done/2026", failed-items-folder-name: Bad, junk: read, deliver-to: desk}
+    smtp-client: {server-type: SMTP, enable-authentication: true, smtp-connection-security: ssl-tls, cnx-pool-size: 2, cnx-check-idle-time: "00:00:00", cnx-max-idle-time: "00:01:00", on-unknown: hold, sender-aliases: [sales@x.org, "*@y.org"]}
+  - address: b@x.org
+    password: {file: ../pass}
+    server: 127.0.0.1
+    pop-client: {type: IMAP, leave-msg-on-server: false, pop-connection-security: none, port: 1143}
+`)
+	in, out, b := c.Find("a@x.org").Inbound, c.Find("a@x.org").Outbound, c.Find("b@x.org").Inbound
+	for name, ok := range map[string]bool{
+		"sizes":       in.Fetch.MaxSize == 25<<20 && in.Fetch.MaxNumber == 9,
+		"disposition": in.Fetch.After == "move" && in.Fetch.AfterFolder == "Done/2026" && in.Fetch.FailedFolder == "Bad",
+		"junk, sink":  in.Fetch.Junk == "read" && in.Fetch.DeliverTo == "desk",
+		"start-tls":   in.Endpoint.Port == 143 && in.Endpoint.Security == StartTLS,
+		"ssl-tls":     out.Endpoint.Port == 465 && out.Endpoint.Security == TLS && out.Grant == token.Basic,
+		"pool":        out.Post.PoolSize == 2 && out.Post.CheckIdle == 0 && out.Post.MaxIdle == time.Minute,
+		"on-unknown":  out.Post.OnUnknown == "hold" && len(out.Post.SenderAliases) == 2,
+		"delete":      b.Fetch.After == "delete" && b.Fetch.Junk == "count" && b.Fetch.DeliverTo == "default",
+		"none":        b.Endpoint.Security == PlainText && b.Endpoint.Port == 1143,
+	} {
+		if !ok {
+			t.Error(name)
+		}
+	}
+}

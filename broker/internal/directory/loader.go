@@ -1,0 +1,273 @@
+package directory
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"mailporter/broker/internal/policy"
+	"mailporter/broker/internal/token"
+	"mailporter/kit/config"
+	"mailporter/kit/secret"
+)
+
+// loader reads one state of the files.
+type loader struct {
+	settings     Settings
+	docs         []*config.Doc
+	applications map[string]*config.Map
+	defaults     *config.Map            // the one that some file has, or nil
+	named        map[string]*config.Map // sections secret-<name>
+	mailboxes    map[string]*Mailbox    // by lower-case address
+	places       map[string]string      // where each was found
+	credentials  map[string]*token.Credential
+	read         map[secret.Ref]secret.String
+	extra        config.Complaints
+}
+
+// Load reads broker.yaml and everything that it names. The Config is usable if the complaints hold no more than warnings.
+func Load(path string) (*Config, config.Complaints) {
+	l := &loader{applications: map[string]*config.Map{}, named: map[string]*config.Map{}, mailboxes: map[string]*Mailbox{},
+		places: map[string]string{}, credentials: map[string]*token.Credential{}, read: map[secret.Ref]secret.String{}}
+	l.readSettings(path)
+	files := l.files()
+	for _, f := range files {
+		l.readShared(f)
+	}
+	for _, f := range files {
+		l.readMailboxes(f)
+	}
+	for _, f := range files {
+		l.finish(f)
+	}
+	return l.config(), l.complaints()
+}
+
+// file is one mailbox file.
+type file struct {
+	root *config.Map
+	doc  *config.Doc
+}
+
+// files finds and parses the mailbox files, each once, in the order of the patterns.
+func (l *loader) files() []file {
+	var all []file
+	seen := map[string]bool{}
+	for _, pattern := range l.settings.Patterns {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			l.extra = append(l.extra, config.Complaint{File: l.settings.File, Option: "mailboxes",
+				Problem: fmt.Sprintf("%s matches no file", pattern), Remedy: "check the path; a pattern that matches nothing serves nobody", Warning: true})
+		}
+		for _, path := range paths {
+			if !seen[path] {
+				seen[path] = true
+				doc := config.Read(path)
+				l.docs = append(l.docs, doc)
+				all = append(all, file{doc.Root(), doc})
+			}
+		}
+	}
+	return all
+}
+
+// readShared reads what mailboxes of every file may name: applications, defaults and secret sections.
+func (l *loader) readShared(f file) {
+	for _, app := range f.root.Named("applications") {
+		if _, twice := l.applications[app.Name]; twice {
+			f.root.Map("applications").Complain(app.Name, "is defined twice", "keep one of them")
+			continue
+		}
+		l.applications[app.Name] = app.Map
+	}
+	if f.root.Has("defaults") {
+		if l.defaults != nil {
+			f.root.Complain("defaults", "stand in another file as well: "+l.defaults.File(), "keep one of them")
+		} else {
+			l.defaults = f.root.Map("defaults")
+		}
+	}
+	for _, key := range f.root.Keys() {
+		if strings.HasPrefix(key, "secret-") {
+			l.named[key] = f.root.Map(key)
+		}
+	}
+}
+
+func (l *loader) readMailboxes(f file) {
+	for _, m := range f.root.Maps("mailboxes") {
+		l.readMailbox(m)
+	}
+}
+
+func (l *loader) readMailbox(m *config.Map) {
+	address := m.Require("address", "write the mailbox's address")
+	if address != "" && !isAddress(address) {
+		m.Complain("address", fmt.Sprintf("%q is no address", address), "write local@domain and nothing else")
+	}
+	key := strings.ToLower(address)
+	place := fmt.Sprintf("%s:%d", m.File(), m.Line())
+	if first, twice := l.places[key]; twice && key != "" {
+		m.Complain("address", fmt.Sprintf("%s is configured twice, first at %s", address, first), "keep one of them")
+		return
+	}
+	l.places[key] = place
+	box := &Mailbox{Address: address, Inbound: l.side(m, "pop-client", address, Inbound), Outbound: l.side(m, "smtp-client", address, Outbound)}
+	if box.Inbound == nil && box.Outbound == nil {
+		m.Complain("pop-client", "and smtp-client are both missing", "add one of them or both")
+	}
+	know(m, bothOptions, popOptions, smtpOptions)
+	m.Done()
+	l.mailboxes[key] = box
+}
+
+// side reads a section over its mailbox, its application and the defaults.
+func (l *loader) side(m *config.Map, name, address string, d Direction) *Section {
+	own := m.Map(name)
+	if !own.Present() {
+		return nil
+	}
+	layered := own.Over(m)
+	defaults := l.defaultsOf(name)
+	if app := l.application(layered, defaults); app != nil {
+		layered = layered.Over(app)
+	}
+	if defaults != nil {
+		layered = layered.Over(defaults)
+	}
+	s := l.readSection(layered, address, d)
+	if d == Inbound {
+		know(own, bothOptions, popOptions)
+	} else {
+		know(own, bothOptions, smtpOptions)
+	}
+	own.Done()
+	warnUnused(own, s.Protocol)
+	return s
+}
+
+func (l *loader) defaultsOf(name string) *config.Map {
+	if l.defaults == nil {
+		return nil
+	}
+	return l.defaults.Map(name)
+}
+
+// application finds the one that the section, its mailbox or the defaults name.
+func (l *loader) application(m, defaults *config.Map) *config.Map {
+	at := m
+	if !m.Has("application") && defaults != nil {
+		at = defaults
+	}
+	name := at.Text("application", "")
+	if name == "" {
+		return nil
+	}
+	app, ok := l.applications[name]
+	if !ok {
+		at.Complain("application", fmt.Sprintf("there is no application %q", name), "define it under applications: of any mailbox file")
+	}
+	return app
+}
+
+// secret reads one secret; what cannot be read is a complaint and an empty secret.
+func (l *loader) secret(m *config.Map, key string) secret.String {
+	return l.fetch(m, key, m.Secret(key))
+}
+
+func (l *loader) secrets(m *config.Map, key string) []secret.String {
+	var all []secret.String
+	for _, ref := range m.Secrets(key) {
+		if s := l.fetch(m, key, ref); !s.Empty() {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// fetch reads each place once: ten thousand mailboxes of one application name one file.
+func (l *loader) fetch(m *config.Map, key string, ref secret.Ref) secret.String {
+	if ref.IsZero() {
+		return secret.String{}
+	}
+	if s, ok := l.read[ref]; ok && !s.Empty() {
+		return s
+	}
+	s, err := ref.Read()
+	if err != nil {
+		m.Complain(key, err.Error(), "check the path, the permissions and the content")
+	}
+	l.read[ref] = s
+	return s
+}
+
+// missing complains about a secret that is not given. One that is given and cannot be read was complained about already.
+func (l *loader) missing(m *config.Map, key, problem, remedy string) {
+	if !m.Has(key) && !(key == "secrets" && m.Has("password")) {
+		m.Complain(key, problem, remedy)
+	}
+}
+
+// finish complains about what nobody asked for, in the file and in its shared parts.
+func (l *loader) finish(f file) {
+	for _, app := range f.root.Named("applications") {
+		know(app.Map, bothOptions, popOptions, smtpOptions)
+		app.Map.Done()
+	}
+	l.finishDefaults(f.root.Map("defaults"))
+	for _, key := range f.root.Keys() {
+		if strings.HasPrefix(key, "secret-") {
+			section := f.root.Map(key)
+			section.HasHere("password")
+			section.Done()
+		}
+	}
+	f.root.Done()
+}
+
+func (l *loader) finishDefaults(m *config.Map) {
+	pop, smtp := m.Map("pop-client"), m.Map("smtp-client")
+	know(pop, bothOptions, popOptions)
+	know(smtp, bothOptions, smtpOptions)
+	pop.Done()
+	smtp.Done()
+	m.Done()
+}
+
+func (l *loader) config() *Config {
+	c := &Config{Settings: l.settings, byAddress: l.mailboxes, replaced: make(chan struct{})}
+	for _, box := range l.mailboxes {
+		c.Mailboxes = append(c.Mailboxes, box)
+	}
+	slices.SortFunc(c.Mailboxes, func(a, b *Mailbox) int { return cmp.Compare(strings.ToLower(a.Address), strings.ToLower(b.Address)) })
+	for ref := range l.read {
+		if ref.File != "" {
+			c.secrets = append(c.secrets, ref.File)
+		}
+	}
+	slices.Sort(c.secrets)
+	c.Policy = &policy.Policy{}
+	if l.settings.PolicyFile != "" {
+		p, complaints := policy.Load(l.settings.PolicyFile)
+		c.Policy, l.extra = p, append(l.extra, complaints...)
+	}
+	return c
+}
+
+// complaints are those of all files. A shared layer that is wrong is complained about once, however many mailboxes use it.
+func (l *loader) complaints() config.Complaints {
+	all := l.extra
+	for _, d := range l.docs {
+		all = append(all, d.Complaints()...)
+	}
+	seen := map[config.Complaint]bool{}
+	all = slices.DeleteFunc(all, func(c config.Complaint) bool {
+		twice := seen[c]
+		seen[c] = true
+		return twice
+	})
+	all.Sort()
+	return all
+}

@@ -1,0 +1,32 @@
+package directory
+
+import "mailporter/kit/config"
+
+// Options of the sections, letter for letter. Every one of them may also stand at the mailbox, in an application or in the
+// defaults of its section.
+var (
+	bothOptions = []string{
+		"server", "port", "address", "password", "grant-type", "secret", "secrets", "client-id", "directory-id", "tenant-authority",
+		"scope", "token-expiry-margin-time", "mail.ews.auth.mechanisms", "connect-timeout", "protocol-timeout", "enable-authentication",
+		"enable-debug", "exchange-version", "application", "certificate", "certificates", "federated-token-file", "service-account-key",
+	}
+	popOptions = []string{
+		"type", "mailbox", "mail.imap.auth.mechanisms", "mail.pop3.auth.mechanisms", "mail.graph.auth.mechanisms", twoLineOption,
+		"pop-connection-security", "cycle-time", "maximum-msg-size", "maximum-msg-number", "leave-msg-on-server", "disposition",
+		"folder-path", "failed-items-folder-name", "junk", "deliver-to",
+	}
+	smtpOptions = []string{
+		"server-type", "user", "mail.smtp.auth.mechanisms", "mail.graph.auth.mechanisms", "smtp-connection-security",
+		"cnx-check-idle-time", "cnx-max-idle-time", "cnx-pool-size", "allow-delegate", "on-unknown", "sender-aliases",
+	}
+)
+
+// know makes options known, so that Done complains only about the others: which options a section needs depends on its
+// type and grant, and an application or the defaults may carry more than one mailbox needs.
+func know(m *config.Map, lists ...[]string) {
+	for _, list := range lists {
+		for _, key := range list {
+			m.HasHere(key)
+		}
+	}
+}

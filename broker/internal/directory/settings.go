@@ -1,0 +1,134 @@
+package directory
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mailporter/kit/config"
+)
+
+// readSettings reads broker.yaml.
+func (l *loader) readSettings(path string) {
+	doc := config.Read(path)
+	l.docs = append(l.docs, doc)
+	m := doc.Root()
+	s := &l.settings
+	s.File = path
+	s.Listen = m.Address("listen", "127.0.0.1:9443")
+	s.Admin = m.Address("admin", "127.0.0.1:9090")
+	readTLS(m.Map("tls"), s)
+	s.Store = readStore(m)
+	s.Keyset = readKeyset(m, s.Store)
+	s.PolicyFile = readPolicy(m)
+	s.Patterns = m.Paths("mailboxes")
+	if len(s.Patterns) == 0 {
+		m.Complain("mailboxes", "is missing", "write mailboxes: [mailboxes.d/*.yaml]")
+	}
+	s.AuditFile = readAudit(m)
+	s.TrustedCA = m.Paths("trusted-ca")
+	proxy := m.Map("proxy")
+	s.IdentityVia, s.MailVia = readProxy(proxy, "identity"), readProxy(proxy, "mail")
+	proxy.Done()
+	s.Authorities = readAuthorities(m)
+	s.Remedies = m.Path("remedies", "")
+	s.DrainTime = m.Clock("drain-time", 20*time.Second, time.Second, 10*time.Minute)
+	m.Done()
+}
+
+func readTLS(m *config.Map, s *Settings) {
+	s.Certificate, s.Key, s.ClientCA = m.Path("certificate", ""), m.Path("key", ""), m.Path("client-ca", "")
+	m.Done()
+	given := m.Has("certificate") || m.Has("key") || m.Has("client-ca")
+	for _, key := range []string{"certificate", "key", "client-ca"} {
+		if given && !m.Has(key) {
+			m.Complain(key, "is missing", "mutual TLS needs certificate, key and client-ca")
+		}
+	}
+}
+
+// readStore makes the folder of file:DIR absolute and checks the scheme of the others.
+func readStore(m *config.Map) string {
+	s := m.Text("store", "file:state")
+	if dir, ok := strings.CutPrefix(s, "file:"); ok && dir != "" {
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(filepath.Dir(m.File()), dir)
+		}
+		return "file:" + dir
+	}
+	scheme, rest, _ := strings.Cut(s, "://")
+	switch scheme {
+	case "redis", "rediss", "redis+sentinel", "redis+cluster":
+		if rest != "" {
+			return s
+		}
+	}
+	// The value may hold a password: the complaint does not repeat it.
+	m.Complain("store", "is no store", "write file:DIR or redis://HOST:6379/0 (rediss, redis+sentinel, redis+cluster)")
+	return "file:" + filepath.Join(filepath.Dir(m.File()), "state")
+}
+
+func readKeyset(m *config.Map, store string) string {
+	if m.Has("keyset") {
+		return m.Path("keyset", "")
+	}
+	dir, isFile := strings.CutPrefix(store, "file:")
+	if !isFile {
+		m.Complain("keyset", "is missing: replicas must share one", "make one with a broker whose store is file:, and give every replica a copy")
+	}
+	return filepath.Join(dir, "keyset.json")
+}
+
+func readPolicy(m *config.Map) string {
+	if !m.Has("policy") {
+		m.Warn("policy", "is missing, so everything is denied", "write policy: policy.yaml")
+		return ""
+	}
+	return m.Path("policy", "")
+}
+
+// readAudit reads `audit: {file: PATH}` or `audit: stdout`.
+func readAudit(m *config.Map) string {
+	if !m.Has("audit") {
+		return ""
+	}
+	if m.IsText("audit") {
+		m.OneOf("audit", "stdout", "stdout")
+		return ""
+	}
+	sub := m.Map("audit")
+	defer sub.Done()
+	if !sub.Has("file") {
+		sub.Complain("file", "is missing", "write audit: {file: audit.jsonl} or audit: stdout")
+		return ""
+	}
+	return sub.Path("file", "")
+}
+
+func readProxy(m *config.Map, key string) string {
+	s := m.Text(key, "")
+	if s == "" {
+		return ""
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5" {
+		m.Complain(key, "is no proxy", "write http://HOST:PORT or socks5://HOST:PORT, without user and password")
+		return ""
+	}
+	return s
+}
+
+func readAuthorities(m *config.Map) []string {
+	var all []string
+	for _, s := range m.Texts("allowed-authorities") {
+		host := strings.ToLower(s)
+		if host == "" || strings.ContainsAny(host, "/*?#@ ") {
+			m.Complain("allowed-authorities", fmt.Sprintf("%q is no host", s), "write host or host:port, without https://")
+			continue
+		}
+		all = append(all, host)
+	}
+	return all
+}

@@ -1,0 +1,164 @@
+package directory
+
+import (
+	"time"
+
+	"mailporter/broker/internal/policy"
+	"mailporter/broker/internal/token"
+	"mailporter/kit/secret"
+)
+
+// Config is everything that the files say. It is not changed after Load.
+type Config struct {
+	Settings
+	Policy    *policy.Policy
+	Mailboxes []*Mailbox // in the order of addresses
+	byAddress map[string]*Mailbox
+	secrets   []string      // files that secrets were read from
+	replaced  chan struct{} // closed when another Config has taken its place
+}
+
+// Settings is broker.yaml: what the process itself needs. A change takes effect at the next start, but for the lists of
+// mailbox files, authorities and certificates.
+type Settings struct {
+	File        string
+	Listen      string // host:port of gRPC
+	Admin       string // host:port of HTTP, empty = none
+	Certificate string // paths of the listener's own certificate and key, and of the bundle that callers' must chain to
+	Key         string
+	ClientCA    string
+	Store       string   // file:DIR with an absolute path, or a Redis URL
+	Keyset      string   // path
+	PolicyFile  string   // path
+	Patterns    []string // globs of mailbox files
+	AuditFile   string   // path; empty = standard output
+	TrustedCA   []string // paths of more roots for identity providers
+	IdentityVia string   // proxy for identity providers: http://host:port or socks5://host:port
+	MailVia     string   // proxy that workers are told to use for mail servers
+	Authorities []string // allowed besides Microsoft's clouds and Google: host or host:port, lower case
+	Remedies    string   // path of a table that overrides remedies, or empty
+	DrainTime   time.Duration
+}
+
+// Direction is one side of a mailbox.
+type Direction string
+
+// The sides of a mailbox.
+const (
+	Inbound  Direction = "inbound"  // pop-client
+	Outbound Direction = "outbound" // smtp-client
+)
+
+// Protocol is what a section speaks.
+type Protocol string
+
+// The protocols.
+const (
+	POP3  Protocol = "POP3"
+	IMAP  Protocol = "IMAP"
+	SMTP  Protocol = "SMTP"
+	EWS   Protocol = "EWS"
+	Graph Protocol = "GRAPH"
+)
+
+// Mechanism is how a section's credential is presented.
+type Mechanism string
+
+// The mechanisms. NoLogin is an SMTP relay that asks for nothing.
+const (
+	NoLogin     Mechanism = ""
+	XOAUTH2     Mechanism = "XOAUTH2"
+	OAUTHBEARER Mechanism = "OAUTHBEARER"
+	Bearer      Mechanism = "BEARER"
+	BasicLogin  Mechanism = "BASIC"
+)
+
+// Security is how the connection to the mail server is protected.
+type Security string
+
+// The kinds of protection, as the options spell them.
+const (
+	PlainText Security = "none"
+	StartTLS  Security = "start-tls"
+	TLS       Security = "ssl-tls"
+)
+
+// Mailbox is an address with one or two sides.
+type Mailbox struct {
+	Address  string   // as configured
+	Inbound  *Section // nil = none
+	Outbound *Section
+}
+
+// Side is the section of a direction, or nil.
+func (m *Mailbox) Side(d Direction) *Section {
+	switch d {
+	case Inbound:
+		return m.Inbound
+	case Outbound:
+		return m.Outbound
+	}
+	return nil
+}
+
+// Sides are the configured sections, inbound first.
+func (m *Mailbox) Sides() []*Section {
+	sides := make([]*Section, 0, 2)
+	for _, s := range []*Section{m.Inbound, m.Outbound} {
+		if s != nil {
+			sides = append(sides, s)
+		}
+	}
+	return sides
+}
+
+// Section is one side of a mailbox: pop-client or smtp-client.
+type Section struct {
+	Mailbox    string // address
+	Direction  Direction
+	Protocol   Protocol
+	Mechanism  Mechanism
+	Grant      token.Kind
+	Credential *token.Credential // shared; nil for basic and none
+	Audience   token.Audience    // scope to ask for
+	Margin     time.Duration     // token-expiry-margin-time
+	Password   secret.String     // basic authentication only
+	Endpoint   Endpoint
+	Fetch      *Fetch // inbound only
+	Post       *Post  // outbound only
+	Version    string // changes with every setting that a worker is told; no secret is part of it
+}
+
+// Endpoint is the mail server and how to reach it.
+type Endpoint struct {
+	Server          string
+	Port            int
+	Security        Security
+	User            string // login name: the mailbox to open
+	ConnectTimeout  time.Duration
+	ProtocolTimeout time.Duration
+	TwoLine         bool // POP3: AUTH XOAUTH2 on a line of its own
+}
+
+// Fetch is what only pop-client has.
+type Fetch struct {
+	Folders      []string
+	Cycle        time.Duration
+	MaxSize      int64  // bytes, 0 = no limit
+	MaxNumber    int    // messages a cycle, 0 = no limit
+	After        string // keep, mark-read, move or delete
+	AfterFolder  string // for move
+	FailedFolder string
+	Junk         string // read, count or ignore
+	DeliverTo    string
+}
+
+// Post is what only smtp-client has.
+type Post struct {
+	PoolSize      int
+	CheckIdle     time.Duration
+	MaxIdle       time.Duration
+	OnUnknown     string // retry or hold
+	SenderAliases []string
+	AllowDelegate bool
+}
