@@ -11,7 +11,7 @@ FUZZTIME ?= 20s
 
 export GOTOOLCHAIN ?= auto
 
-.PHONY: all help build demo test check fuzz generate baseline clean tools grpcurl \
+.PHONY: all help build demo test interop check fuzz generate baseline clean tools grpcurl \
 	check-format check-vet check-proto check-generated check-house check-modules
 
 all: build
@@ -23,12 +23,16 @@ build: ## all binaries into bin/
 	@mkdir -p bin
 	$(GO) build -o bin/ ./broker/cmd/... ./workers/cmd/... ./deploy/sandbox/cmd/...
 
-demo: build ## the main job, end to end, no set-up; KEEP=1 leaves it running, CHAOS=1 kills every process on the way
-	bin/demo -bin bin $(if $(KEEP),-keep) $(if $(CHAOS),-chaos)
+demo: build ## the main job, end to end, no set-up; KEEP=1 leaves it running, CHAOS=1 kills every process on the way, REDIS=1 keeps all state in a Redis
+	bin/demo -bin bin $(if $(KEEP),-keep) $(if $(CHAOS),-chaos) $(if $(REDIS),-redis)
 
 test: ## every module's tests, race detector on; installs what they need
 	deploy/ensure gcc redis-server
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) test -race -shuffle=on ./...) || exit 1; done
+
+interop: build ## imap-worker and smtp-worker against real Dovecot and Postfix on high loopback ports; installs them
+	deploy/ensure dovecot-imapd dovecot-lmtpd postfix
+	bin/interop -bin bin
 
 check: check-format check-vet check-proto check-generated check-house check-modules ## format, vet, lint, protos, generated code, import rules, modules
 	@echo "check: ok"

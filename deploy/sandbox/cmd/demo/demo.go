@@ -81,7 +81,7 @@ func (d *demo) play(ctx context.Context, messages int, chaos bool) error {
 	if err := errors.Join(<-posting, <-kill); err != nil {
 		return err
 	}
-	counts, err := d.await(ctx, stage.Expect(d.Path("mail"), letters))
+	counts, err := stage.Expect(d.Path("mail"), letters).Await(ctx, time.Minute, 3*cycle)
 	if err != nil {
 		return err
 	}
@@ -95,34 +95,6 @@ func (d *demo) play(ctx context.Context, messages int, chaos bool) error {
 	t := stage.Total(counts)
 	fmt.Fprintf(d.out, "demo: moved %d messages over 2 protocols, %d lost, %d doubled\n", t.Expected-t.Lost, t.Lost, t.Doubled)
 	return d.judge(t, chaos)
-}
-
-// await looks until everything has arrived. What must not happen (doubled, altered) may come late, so it looks once more
-// after a few polling cycles.
-func (d *demo) await(ctx context.Context, a *stage.Arrivals) (map[string]stage.Count, error) {
-	deadline := time.After(60 * time.Second)
-	for {
-		counts, err := a.Look()
-		if err != nil {
-			return nil, err
-		}
-		if stage.Total(counts).Lost == 0 {
-			break
-		}
-		select {
-		case <-time.After(250 * time.Millisecond):
-		case <-deadline:
-			return counts, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	select {
-	case <-time.After(3 * cycle):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	return a.Look()
 }
 
 // judge: a kill may double a message (its submitter or the sender repeats what was left without an answer), never lose or

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
-	"path"
-	"text/template"
 	"time"
 
 	"mailporter/kit/daemon"
@@ -48,7 +44,7 @@ func (d *demo) prepare(ctx context.Context, folder string) error {
 	if err := d.Certificates("broker", "imap-worker", "smtp-worker", "admin"); err != nil {
 		return err
 	}
-	if err := d.configuration(); err != nil {
+	if err := d.Templates(files, d); err != nil {
 		return err
 	}
 	if err := d.launchAll(ctx); err != nil {
@@ -57,27 +53,6 @@ func (d *demo) prepare(ctx context.Context, folder string) error {
 	d.tally, err = newTally(ctx, fmt.Sprintf("localhost:%d", p.Broker), daemon.TLSFiles{
 		Certificate: d.Path("tls/admin.pem"), Key: d.Path("tls/admin-key.pem"), CA: d.Path("tls/ca.pem")})
 	return err
-}
-
-func (d *demo) configuration() error {
-	templates, err := template.ParseFS(files, "files/*.yaml")
-	if err != nil {
-		return err
-	}
-	names, err := fs.Glob(files, "files/*.yaml")
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		var b bytes.Buffer
-		if err := templates.ExecuteTemplate(&b, path.Base(name), d); err != nil {
-			return err
-		}
-		if err := d.Write(path.Base(name), b.String()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Engine is where a program keeps what it must not forget.

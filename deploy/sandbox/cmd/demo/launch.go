@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 
@@ -59,20 +57,6 @@ func (d *demo) launchRedis(ctx context.Context) error {
 		"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction")
 }
 
-// fetchCA keeps the CA certificate of the sandbox's servers: the broker and the workers trust it.
 func (d *demo) fetchCA(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/ca.pem", d.Ports.SandboxAdmin), nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("fetch the sandbox's CA: %w", err)
-	}
-	defer resp.Body.Close()
-	pem, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("fetch the sandbox's CA: status %d, %v", resp.StatusCode, err)
-	}
-	return d.Write("tls/sandbox-ca.pem", string(pem))
+	return stage.FetchCA(ctx, d.Ports.SandboxAdmin, d.Folder)
 }

@@ -1,12 +1,15 @@
 package stage
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Count is what became of the letters to one mailbox.
@@ -17,6 +20,9 @@ type Count struct {
 // Arrivals compares the Maildirs with the letters, byte for byte. It remembers the files it has read: Maildir files never
 // change.
 type Arrivals struct {
+	// BehindTrace ignores what stands before a letter's first header: real servers put Return-Path and Received there.
+	BehindTrace bool
+
 	root     string // one Maildir a mailbox, named after its address
 	expected map[string]map[[sha256.Size]byte]int
 	seen     map[string][sha256.Size]byte // path -> sum
@@ -34,6 +40,34 @@ func Expect(root string, letters []Letter) *Arrivals {
 		}
 	}
 	return a
+}
+
+// Await looks until everything has arrived or limit has passed. What must not happen (doubled, altered) may come late, so
+// it looks once more after a while.
+func (a *Arrivals) Await(ctx context.Context, limit, after time.Duration) (map[string]Count, error) {
+	deadline := time.After(limit)
+	for {
+		counts, err := a.Look()
+		if err != nil {
+			return nil, err
+		}
+		if Total(counts).Lost == 0 {
+			break
+		}
+		select {
+		case <-time.After(250 * time.Millisecond):
+		case <-deadline:
+			return counts, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	select {
+	case <-time.After(after):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return a.Look()
 }
 
 // Look reads what is new and counts, for each mailbox.
@@ -94,6 +128,9 @@ func (a *Arrivals) sum(path string) ([sha256.Size]byte, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return [sha256.Size]byte{}, err
+	}
+	if i := bytes.Index(b, []byte(firstHeader)); a.BehindTrace && i > 0 {
+		b = b[i:]
 	}
 	a.seen[path] = sha256.Sum256(b)
 	return a.seen[path], nil

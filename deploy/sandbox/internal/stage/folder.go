@@ -1,11 +1,19 @@
 package stage
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
+	"io"
+	"io/fs"
 	"net"
+	"net/http"
 	"os"
+	"path"
 	"path/filepath"
+	"text/template"
 
 	"mailporter/kit/certtest"
 )
@@ -72,6 +80,46 @@ func (f Folder) Certificates(names ...string) error {
 		}
 	}
 	return nil
+}
+
+// Templates executes every template of a file system over data and writes the results under their base names.
+func (f Folder) Templates(from fs.FS, data any) error {
+	return fs.WalkDir(from, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(from, name)
+		if err != nil {
+			return err
+		}
+		t, err := template.New(name).Parse(string(text))
+		if err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		if err := t.Execute(&b, data); err != nil {
+			return err
+		}
+		return f.Write(path.Base(name), b.String())
+	})
+}
+
+// FetchCA asks the sandbox's admin API for the CA certificate of its servers and writes it to tls/sandbox-ca.pem.
+func FetchCA(ctx context.Context, adminPort int, f Folder) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/ca.pem", adminPort), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("fetch the sandbox's CA: %w", err)
+	}
+	defer resp.Body.Close()
+	pem, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("fetch the sandbox's CA: status %d, %v", resp.StatusCode, err)
+	}
+	return f.Write("tls/sandbox-ca.pem", string(pem))
 }
 
 // FreePorts fills in loopback ports that are free now. They are fixed from then on: a program that is killed and started

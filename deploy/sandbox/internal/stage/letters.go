@@ -60,9 +60,12 @@ func Write(n int, addresses []string, run string) []Letter {
 	return letters
 }
 
+// firstHeader begins every letter.
+const firstHeader = "From: <"
+
 func seal(from string, to []string, i int, run, shape, body string) Letter {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\n", from, strings.Join(to, ">,\r\n\t<"))
+	fmt.Fprintf(&b, firstHeader+"%s>\r\nTo: <%s>\r\n", from, strings.Join(to, ">,\r\n\t<"))
 	fmt.Fprintf(&b, "Subject: letter %d:   %s\r\nMessage-ID: <%d.%s@demo.example>\r\nX-odd:\r\n  folded\r\n\t  twice  \r\n", i, shape, i, run)
 	fmt.Fprintf(&b, "Date: %s\r\n", time.Unix(1700000000+int64(i), 0).UTC().Format(time.RFC1123Z))
 	b.WriteString("MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")

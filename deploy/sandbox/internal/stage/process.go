@@ -103,6 +103,20 @@ func Answers(url string) func(context.Context) bool {
 	}
 }
 
+// Listens says whether all the loopback ports accept connections.
+func Listens(ports ...int) func(context.Context) bool {
+	return func(ctx context.Context) bool {
+		for _, port := range ports {
+			conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				return false
+			}
+			_ = conn.Close()
+		}
+		return true
+	}
+}
+
 // Pongs says whether a Redis serves there; one that is still loading its data answers with an error.
 func Pongs(address string) func(context.Context) bool {
 	return func(ctx context.Context) bool {
