@@ -14,15 +14,25 @@ type Map struct {
 	doc    *Doc
 	node   *yaml.Node // the mapping, or nil
 	path   string
-	values map[string]*yaml.Node
-	keys   map[string]*yaml.Node
-	order  []string
-	asked  map[string]bool
-	under  *Map // what to ask when an option is absent here
+	given  []option       // in the order of the file
+	index  map[string]int // into given, when there are many
+	absent *[]string      // asked for and not given; shared with the layers made of this mapping
+	under  *Map           // what to ask when an option is absent here
 }
 
+// option is one that is given. A file of a hundred thousand mailboxes has half a million small mappings, so theirs are
+// slices: maps took most of the time to load it.
+type option struct {
+	name       string
+	key, value *yaml.Node
+	asked      bool
+}
+
+// few is how many options are searched one by one.
+const few = 16
+
 func newMap(d *Doc, n *yaml.Node, path string) *Map {
-	m := &Map{doc: d, path: path, values: map[string]*yaml.Node{}, keys: map[string]*yaml.Node{}, asked: map[string]bool{}}
+	m := &Map{doc: d, path: path, absent: new([]string)}
 	n = unwrap(n)
 	if n == nil || isNull(n) {
 		return m
@@ -32,6 +42,10 @@ func newMap(d *Doc, n *yaml.Node, path string) *Map {
 		return m
 	}
 	m.node = n
+	m.given = make([]option, 0, len(n.Content)/2)
+	if cap(m.given) > few {
+		m.index = make(map[string]int, cap(m.given))
+	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		m.put(n.Content[i], unwrap(n.Content[i+1]))
 	}
@@ -39,12 +53,46 @@ func newMap(d *Doc, n *yaml.Node, path string) *Map {
 }
 
 func (m *Map) put(key, value *yaml.Node) {
-	if _, twice := m.values[key.Value]; twice {
+	if m.at(key.Value) != nil {
 		m.doc.add(key, m.join(key.Value), "is given twice", "keep one of them")
 		return
 	}
-	m.values[key.Value], m.keys[key.Value] = value, key
-	m.order = append(m.order, key.Value)
+	if m.index != nil {
+		m.index[key.Value] = len(m.given)
+	}
+	m.given = append(m.given, option{name: key.Value, key: key, value: value})
+}
+
+// at is the option of that name in this mapping itself, or nil.
+func (m *Map) at(name string) *option {
+	if m.index != nil {
+		if i, ok := m.index[name]; ok {
+			return &m.given[i]
+		}
+		return nil
+	}
+	for i := range m.given {
+		if m.given[i].name == name {
+			return &m.given[i]
+		}
+	}
+	return nil
+}
+
+// ask is at, and notes that the option is known.
+func (m *Map) ask(name string) *option {
+	o := m.at(name)
+	if o != nil {
+		o.asked = true
+		return o
+	}
+	if *m.absent == nil {
+		*m.absent = make([]string, 0, 4*few)
+	}
+	if !slices.Contains(*m.absent, name) {
+		*m.absent = append(*m.absent, name)
+	}
+	return nil
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
@@ -87,7 +135,13 @@ func (m *Map) Line() int {
 func (m *Map) File() string { return m.doc.name }
 
 // Keys lists the options in the order of the file, those of the layers beneath left out.
-func (m *Map) Keys() []string { return slices.Clone(m.order) }
+func (m *Map) Keys() []string {
+	names := make([]string, len(m.given))
+	for i, o := range m.given {
+		names[i] = o.name
+	}
+	return names
+}
 
 // Has says whether the option is given, here or beneath.
 func (m *Map) Has(key string) bool {
@@ -103,9 +157,8 @@ func (m *Map) IsText(key string) bool {
 
 // HasHere says whether the option is given in this mapping itself.
 func (m *Map) HasHere(key string) bool {
-	m.asked[key] = true
-	n, ok := m.values[key]
-	return ok && n != nil && !isNull(n)
+	o := m.ask(key)
+	return o != nil && o.value != nil && !isNull(o.value)
 }
 
 // find returns the option's node and the layer that has it.
@@ -114,7 +167,7 @@ func (m *Map) find(key string) (*yaml.Node, *Map) {
 	var owner *Map
 	for at := m; at != nil; at = at.under { // to the end: every layer learns that the option is known
 		if at.HasHere(key) && owner == nil {
-			node, owner = at.values[key], at
+			node, owner = at.at(key).value, at
 		}
 	}
 	return node, owner
@@ -141,17 +194,19 @@ func (m *Map) Warn(key, problem, remedy string) {
 
 // Done complains about every option of this mapping that nobody asked for, and names the nearest known one.
 func (m *Map) Done() {
-	for _, key := range m.order {
-		if !m.asked[key] {
-			m.doc.add(m.keys[key], m.join(key), "is no known option here", m.suggest(key))
+	for _, o := range m.given {
+		if !o.asked {
+			m.doc.add(o.key, m.join(o.name), "is no known option here", m.suggest(o.name))
 		}
 	}
 }
 
 func (m *Map) suggest(key string) string {
-	known := make([]string, 0, len(m.asked))
-	for k := range m.asked {
-		known = append(known, k)
+	known := slices.Clone(*m.absent)
+	for _, o := range m.given {
+		if o.asked {
+			known = append(known, o.name)
+		}
 	}
 	slices.Sort(known)
 	best, distance := "", 4
@@ -168,8 +223,11 @@ func (m *Map) suggest(key string) string {
 
 // Map returns the mapping under key; an empty one if it is absent. Each layer's mapping lies over the one beneath.
 func (m *Map) Map(key string) *Map {
-	m.asked[key] = true
-	sub := newMap(m.doc, m.values[key], m.join(key))
+	var value *yaml.Node
+	if o := m.ask(key); o != nil {
+		value = o.value
+	}
+	sub := newMap(m.doc, value, m.join(key))
 	if m.under != nil {
 		return sub.Over(m.under.Map(key))
 	}

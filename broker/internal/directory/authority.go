@@ -57,7 +57,7 @@ func parseAuthority(s string, allowed []string) (authority, error) {
 	if err != nil {
 		return authority{}, err
 	}
-	host := strings.ToLower(u.Host)
+	host := hostOf(u)
 	if host == "login.microsoftonline.de" {
 		return authority{}, fmt.Errorf("the old German cloud was closed")
 	}
@@ -85,9 +85,9 @@ func googleAuthority(s string, allowed []string) (authority, error) {
 		return authority{provider: token.Google, url: googleToken}, nil
 	}
 	if !isAllowed(u, allowed) {
-		return authority{}, notAllowed(strings.ToLower(u.Host))
+		return authority{}, notAllowed(hostOf(u))
 	}
-	return authority{provider: token.Google, url: "https://" + strings.ToLower(u.Host) + strings.TrimRight(u.Path, "/") + "/token"}, nil
+	return authority{provider: token.Google, url: "https://" + hostOf(u) + strings.TrimRight(u.Path, "/") + "/token"}, nil
 }
 
 func isGoogle(host string) bool {
@@ -104,6 +104,9 @@ func authorityURL(s string) (*url.URL, error) {
 	}
 	return u, nil
 }
+
+// hostOf is host or host:port in lower case; url.URL.Host keeps the colon of an empty port.
+func hostOf(u *url.URL) string { return strings.TrimSuffix(strings.ToLower(u.Host), ":") }
 
 func notAllowed(host string) error {
 	return fmt.Errorf("%s is neither Microsoft's nor Google's nor allowed", host)
