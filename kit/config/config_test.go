@@ -91,6 +91,7 @@ func TestComplaints(t *testing.T) {
 		"empty secret":    {`s: ""`, func(m *Map) { m.Secret("s") }, "is empty"},
 		"root is a list":  {"- a", func(m *Map) {}, "must be a mapping"},
 		"syntax":          {"a: [1", func(m *Map) {}, "is not YAML"},
+		"broken second":   {"a: 1\n---\n[", func(m *Map) { m.Text("a", "") }, "f.yaml:4:1: is not YAML"},
 		"second document": {"a: 1\n---\nb: 2", func(m *Map) { m.Text("a", "") }, "a second YAML document"},
 	} {
 		t.Run(name, func(t *testing.T) {

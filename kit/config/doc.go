@@ -74,8 +74,11 @@ func (d *Doc) parse(text []byte) {
 	}
 	d.root = unwrap(&doc)
 	var next yaml.Node
-	if err := loader.Load(&next); err == nil {
+	switch err := loader.Load(&next); {
+	case err == nil:
 		d.add(unwrap(&next), "", "a second YAML document starts here and would be ignored", "keep one document in the file: remove the --- line")
+	case !errors.Is(err, io.EOF):
+		d.syntax(err)
 	}
 }
 
