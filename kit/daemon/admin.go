@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -27,6 +28,7 @@ func (f *Frame) listen(address string) (end func(), err error) {
 		WriteTimeout:      time.Minute, // a large scrape over a slow line
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(f.Log.Handler(), slog.LevelDebug), // broken connections of scrapers
 	}
 	served := make(chan struct{})
 	go func() {

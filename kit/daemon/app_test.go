@@ -129,3 +129,23 @@ func TestRunEnds(t *testing.T) {
 		})
 	}
 }
+
+// A program without a configuration has no flags about one and starts with none.
+func TestRunWithoutConfiguration(t *testing.T) {
+	ran := false
+	a := App[struct{}]{Name: "bare", About: "does little", Run: func(context.Context, *Frame, struct{}) error {
+		ran = true
+		return nil
+	}}
+	var out bytes.Buffer
+	if code := a.Execute(t.Context(), nil, &out, &out); code != 0 || !ran {
+		t.Errorf("exit %d, ran %v:\n%s", code, ran, out.String())
+	}
+	var help bytes.Buffer
+	if a.Execute(t.Context(), []string{"-help"}, &help, &help); strings.Contains(help.String(), "-config") {
+		t.Errorf("offers -config:\n%s", help.String())
+	}
+	if code := a.Execute(t.Context(), []string{"-check"}, &out, &out); code != ExitUsage {
+		t.Errorf("-check: exit %d", code)
+	}
+}

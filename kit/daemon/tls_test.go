@@ -275,3 +275,19 @@ func TestReadTLS(t *testing.T) {
 	_, complaints = read("key: own-key.pem")
 	contains(t, "complaints", complaints, []string{"certificate: is missing; name a PEM file", "client-ca: is missing"})
 }
+
+func FuzzCertificates(f *testing.F) {
+	ca, err := certtest.NewCA("fuzz")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(ca.PEM())
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n"))
+	f.Add([]byte("-----BEGIN X-----\n-----END X-----\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		certs, err := certificates(text)
+		if err != nil && certs != nil {
+			t.Error("certificates beside an error")
+		}
+	})
+}

@@ -6,7 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -118,4 +121,21 @@ func TestWatchBadPattern(t *testing.T) {
 	changes := watching(t, dir+"/[a")
 	write(t, dir+"/[a", "1")
 	once(t, changes)
+}
+
+// Where the system cannot tell of changes, Watch looks by itself.
+func TestWatchPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := write(t, t.TempDir()+"/a", "1")
+		changes := 0
+		w := &watcher{paths: []string{path}, changed: func() { changes++ }, log: discard, notify: &fsnotify.Watcher{}}
+		w.sum = w.look()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*poll-1)
+		defer cancel()
+		time.AfterFunc(poll+1, func() { write(t, path, "2") })
+		w.run(ctx)
+		if changes != 1 {
+			t.Errorf("%d changes", changes)
+		}
+	})
 }

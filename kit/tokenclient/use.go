@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -97,11 +98,16 @@ func refusal(cause error, tok Token) Refusal {
 // maxReply bounds what is told of a server's reply, in bytes.
 const maxReply = 512
 
+// blob is what may be part of a token or of an encoded one: a server that echoes it may cut or encode it. Host names, the
+// longest words that replies have otherwise, stay below 64.
+var blob = regexp.MustCompile(`[A-Za-z0-9+/_=.~-]{64,}`)
+
 // scrub cuts the token out of a server's reply, should it have been echoed, and what is too long off.
 func scrub(reply string, tok Token) string {
 	if !tok.Value.Empty() {
 		reply = strings.ReplaceAll(reply, tok.Value.Reveal(), "[secret]")
 	}
+	reply = blob.ReplaceAllLiteralString(reply, "[secret]")
 	if len(reply) > maxReply {
 		reply = reply[:maxReply]
 	}

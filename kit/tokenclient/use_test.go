@@ -129,6 +129,25 @@ func TestUseTakesTheTokenThatOthersGot(t *testing.T) {
 	})
 }
 
+// After the broker said Replacing, only a newer token will do: another replica may not have heard of the report yet.
+func TestUseAsksForANewerToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := brokertest.New(t)
+		b.SetMailboxes(settings(tokenclient.XOAUTH2))
+		s := server{refuse: 1, err: refused{"NO"}}
+		ask := support
+		ask.MinValidity = time.Minute
+		if _, _, err := tokenclient.Use(t.Context(), b.Client(t), ask, s.login); err != nil {
+			t.Fatal(err)
+		}
+		newer := ask
+		newer.NewerThan = 1
+		if got := b.Asks(); !slices.Equal(got, []tokenclient.Ask{ask, newer}) {
+			t.Fatalf("asked %+v", got)
+		}
+	})
+}
+
 func TestUseTellsTheRemedy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := brokertest.New(t)
@@ -159,8 +178,10 @@ func TestUseReports(t *testing.T) {
 			tokenclient.Refusal{Kind: tokenclient.RefusedInFlight, Server: "mail.example:993", Reply: "BYE"}},
 		"echoed token": {exact{refused{"bad token token-1!"}}, tokenclient.XOAUTH2,
 			tokenclient.Refusal{Kind: tokenclient.RefusedInFlight, Server: "mail.example:993", Reply: "bad token [secret]!"}},
-		"long reply": {exact{refused{strings.Repeat("x", 600)}}, tokenclient.XOAUTH2,
-			tokenclient.Refusal{Kind: tokenclient.RefusedInFlight, Server: "mail.example:993", Reply: strings.Repeat("x", 512)}},
+		"echoed in part": {exact{refused{"bad token " + strings.Repeat("eyJ0", 16) + ", try again"}}, tokenclient.XOAUTH2,
+			tokenclient.Refusal{Kind: tokenclient.RefusedInFlight, Server: "mail.example:993", Reply: "bad token [secret], try again"}},
+		"long reply": {exact{refused{strings.Repeat("no, ", 150)}}, tokenclient.XOAUTH2,
+			tokenclient.Refusal{Kind: tokenclient.RefusedInFlight, Server: "mail.example:993", Reply: strings.Repeat("no, ", 128)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
