@@ -49,7 +49,7 @@ const (
 	Bye Action = "bye"
 	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, smtp auth).
 	RefuseToken Action = "refuse-token"
-	// Renumber gives the folder a new UIDVALIDITY just before the step (imap select).
+	// Renumber gives the mailbox's INBOX a new UIDVALIDITY just before the step (imap select).
 	Renumber Action = "renumber"
 )
 

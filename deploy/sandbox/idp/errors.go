@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -86,10 +87,11 @@ func (e *aadsts) reply(base, correlation string) reply {
 	if correlation == "" {
 		correlation = guid()
 	}
-	text := r.text
-	if len(e.args) > 0 {
-		text = fmt.Sprintf(r.text, e.args...)
+	args := e.args
+	for len(args) < strings.Count(r.text, "%s") { // a fault names the number only
+		args = append(args, "sandbox")
 	}
+	text := fmt.Sprintf(r.text, args...)
 	trace, now := guid(), time.Now().UTC().Format("2006-01-02 15:04:05Z")
 	body := errorBody{
 		Error: r.error,

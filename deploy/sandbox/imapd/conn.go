@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"net"
 	"strings"
@@ -90,8 +91,19 @@ func (c *conn) command(line []byte) error {
 		return c.say(words[0] + " NO [PRIVACYREQUIRED] TLS is required to authenticate\r\n")
 	case len(words) == 3 && strings.EqualFold(words[1], "AUTHENTICATE"):
 		return c.twoSteps(words[0], words[2])
+	case len(words) == 4 && strings.EqualFold(words[1], "AUTHENTICATE"):
+		return c.respond(words[0], words[2], words[3])
 	}
 	c.pending = line
+	return nil
+}
+
+// respond hands a SASL response to go-imap, which would call one that is no base64 its own bug.
+func (c *conn) respond(tag, mechanism, response string) error {
+	if _, err := base64.StdEncoding.DecodeString(response); err != nil && response != "=" {
+		return c.say(tag + " BAD Malformed SASL response\r\n")
+	}
+	c.pending = []byte(tag + " AUTHENTICATE " + mechanism + " " + response + "\r\n")
 	return nil
 }
 
@@ -114,8 +126,7 @@ func (c *conn) twoSteps(tag, mechanism string) error {
 	case "":
 		response = "=" // RFC 4959 section 3: an empty initial response
 	}
-	c.pending = []byte(tag + " AUTHENTICATE " + mechanism + " " + response + "\r\n")
-	return nil
+	return c.respond(tag, mechanism, response)
 }
 
 func (c *conn) startTLS(tag string) error {
@@ -175,7 +186,7 @@ func (c *conn) writeCut(p []byte) (int, error) {
 	return 0, errors.Join(err, c.Close(), net.ErrClosed)
 }
 
-// Peer waits until the client goes away; it must not be called while somebody reads.
+// waitGone waits until the client goes away; it must not be called while somebody reads.
 func (c *conn) waitGone() {
 	_ = c.SetReadDeadline(time.Time{}) // an error means that it is gone
 	for {
