@@ -2,6 +2,7 @@ package sandbox_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"net"
@@ -103,6 +104,13 @@ func start(t *testing.T, c sandbox.Config) *sandbox.Sandbox {
 
 func tlsConfig(sb *sandbox.Sandbox) *tls.Config {
 	return &tls.Config{RootCAs: sb.CertPool(), ServerName: "localhost"}
+}
+
+// trusting is the TLS configuration of a client that has the CA only as a file.
+func trusting(ca []byte) *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
 }
 
 func httpClient(t *testing.T, sb *sandbox.Sandbox) *http.Client {
