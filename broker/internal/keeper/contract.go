@@ -22,8 +22,8 @@ type Minted struct {
 	Refresh secret.String // the rotated refresh token; empty = none came, keep the old one
 }
 
-// A Grant makes one round trip to the provider: it never retries, sleeps, caches or logs. refresh is the refresh token to
-// use, for grants that use one. Errors are *remedy.Fault. Many calls run side by side.
+// A Grant makes one round trip to the provider: it never retries, sleeps, caches or logs. Of several Secrets it uses the
+// first. refresh is the refresh token to use, for grants that use one. Errors are *remedy.Fault. Many calls run side by side.
 type Grant interface {
 	Mint(ctx context.Context, c token.Credential, refresh secret.String, a token.Audience) (Minted, error)
 }
@@ -50,8 +50,11 @@ var (
 type Record struct {
 	Refresh  secret.String // the newest refresh token; empty = use the configured one
 	Previous secret.String // the one before, kept until the newest has worked once
-	Version  string        // Credential.Version at the time; a Record of another version holds no valid Frozen or Hold
+	Version  string        // Credential.Version at the time; a Record of another version holds no valid Frozen, Barred or Hold
 	Frozen   *remedy.Fault // nothing is tried until a person acts
+	// Barred are the audiences that the provider refuses while the credential itself works: a mistyped scope of one
+	// mailbox must not stop the thousands that share its application.
+	Barred   map[token.Audience]*remedy.Fault
 	Since    time.Time     // when the present failure began
 	Failures int           // in a row
 	Hold     time.Time     // not before: throttled, or backing off

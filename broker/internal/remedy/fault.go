@@ -36,6 +36,8 @@ type Fault struct {
 	Codes    []int         // AADSTS codes
 	Trace    string        // correlation id, for a support case
 	Detail   string        // what happened where there was no answer: "dial tcp: connection refused"
+
+	OfAudience bool // about what was asked for, not about who asks: other audiences of the credential may work
 }
 
 // Error is one line without secrets.
