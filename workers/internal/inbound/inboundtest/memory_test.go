@@ -1,0 +1,22 @@
+package inboundtest_test
+
+import (
+	"testing"
+
+	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/inbound/inboundtest"
+)
+
+func TestCheckpointsInMemory(t *testing.T) {
+	inboundtest.Checkpoints(t, func(*testing.T) func(*testing.T) inbound.Checkpoints {
+		s := &inboundtest.State{}
+		return func(*testing.T) inbound.Checkpoints { return s }
+	})
+}
+
+func TestQuarantineInMemory(t *testing.T) {
+	inboundtest.Quarantine(t, func(*testing.T) func(*testing.T) inbound.Quarantine {
+		s := &inboundtest.State{}
+		return func(*testing.T) inbound.Quarantine { return s }
+	})
+}
