@@ -51,6 +51,11 @@ func (l *life) watch() int {
 			l.frame.Log.Error("did not finish in time: ending at once", "drain", l.within.String())
 			return ExitWrong
 		case err := <-l.done:
+			select {
+			case <-l.stopping: // select may have seen the answer before the question
+				l.drain()
+			default:
+			}
 			return l.ended(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,11 +28,9 @@ func ServerTLS(ctx context.Context, files TLSFiles, log *slog.Logger, reg promet
 }
 
 // ClientTLS makes the client's side of mutual TLS: the server must show a certificate for name, a host name or an IP
-// address, that descends from files.CA. Otherwise it is as ServerTLS.
+// address, that descends from files.CA. An empty name means the host name that the connection is opened to; IP addresses
+// need a name here. Otherwise it is as ServerTLS.
 func ClientTLS(ctx context.Context, files TLSFiles, name string, log *slog.Logger, reg prometheus.Registerer) (*tls.Config, error) {
-	if name == "" {
-		return nil, errors.New("no server name to verify")
-	}
 	k, err := keep(ctx, files, log, reg)
 	if err != nil {
 		return nil, err
@@ -49,9 +48,13 @@ func ClientTLS(ctx context.Context, files TLSFiles, name string, log *slog.Logge
 	}, nil
 }
 
-// verify is what crypto/tls does itself when it may. The name is not taken from cs: that is empty for IP addresses, and an
-// empty name would mean that any name will do.
+// verify is what crypto/tls does itself when it may. The name in cs is empty for IP addresses, and an empty name would mean
+// to x509 that any name will do.
 func verify(cs tls.ConnectionState, name string, roots *x509.CertPool) error {
+	name = cmp.Or(name, cs.ServerName)
+	if name == "" {
+		return errors.New("no server name to verify")
+	}
 	if len(cs.PeerCertificates) == 0 {
 		return errors.New("the server showed no certificate")
 	}
