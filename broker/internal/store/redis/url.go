@@ -1,0 +1,130 @@
+package redis
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// errURL names the forms and not the text: it may hold a password.
+var errURL = errors.New("the store's URL is none of redis://HOST:PORT/DB, rediss://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT, " +
+	"redis+sentinel://HOST:PORT,HOST:PORT/DB?master=NAME; all take USER:PASSWORD@ before the hosts, the last two ?tls=true")
+
+// parse turns a store URL into options: redis, rediss, redis+sentinel and redis+cluster. roots may be nil.
+func parse(raw string, roots *tls.Config) (*redis.UniversalOptions, error) {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return nil, errURL
+	}
+	authority, tail := rest, ""
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		authority, tail = rest[:i], rest[i:]
+	}
+	o := options()
+	if err := hosts(o, authority); err != nil {
+		return nil, err
+	}
+	query, err := path(o, tail)
+	if err != nil {
+		return nil, err
+	}
+	if err := mode(o, scheme, query); err != nil {
+		return nil, err
+	}
+	if scheme == "rediss" || query.Get("tls") == "true" {
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		if roots != nil {
+			o.TLSConfig = roots.Clone()
+		}
+	}
+	return o, nil
+}
+
+// options are those that do not come from the URL. A dead Redis must be found out about quickly: tokens are minted without.
+func options() *redis.UniversalOptions {
+	return &redis.UniversalOptions{
+		MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
+		DialTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, PoolTimeout: 2 * time.Second,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}, // Redis 7.0 has none
+	}
+}
+
+func hosts(o *redis.UniversalOptions, authority string) error {
+	if i := strings.LastIndex(authority, "@"); i >= 0 {
+		user, err := url.Parse("x://" + authority[:i+1] + "h")
+		if err != nil || user.User == nil {
+			return errURL
+		}
+		o.Username = user.User.Username()
+		o.Password, _ = user.User.Password()
+		authority = authority[i+1:]
+	}
+	for _, h := range strings.Split(authority, ",") {
+		host, port, err := net.SplitHostPort(h)
+		if err != nil {
+			host, port = strings.Trim(h, "[]"), "" // no port
+		}
+		if host == "" || strings.ContainsAny(host, " @") || port == "" && strings.Contains(host, ":") && !strings.HasPrefix(h, "[") {
+			return errURL
+		}
+		o.Addrs = append(o.Addrs, net.JoinHostPort(host, port))
+	}
+	return nil
+}
+
+// path reads /DB?query.
+func path(o *redis.UniversalOptions, tail string) (url.Values, error) {
+	db, raw, _ := strings.Cut(tail, "?")
+	if db = strings.Trim(db, "/"); db != "" {
+		n, err := strconv.Atoi(db)
+		if err != nil || n < 0 {
+			return nil, errURL
+		}
+		o.DB = n
+	}
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, errURL
+	}
+	for key := range query {
+		if key != "master" && key != "tls" {
+			return nil, errURL
+		}
+	}
+	return query, nil
+}
+
+func mode(o *redis.UniversalOptions, scheme string, query url.Values) error {
+	port := "6379"
+	switch scheme {
+	case "redis", "rediss":
+		if len(o.Addrs) != 1 {
+			return errURL
+		}
+	case "redis+sentinel":
+		port, o.MasterName = "26379", query.Get("master")
+		if o.MasterName == "" {
+			return errURL
+		}
+	case "redis+cluster":
+		o.IsClusterMode = true
+		if o.DB != 0 {
+			return errURL // a cluster has database 0 only
+		}
+	default:
+		return errURL
+	}
+	for i, a := range o.Addrs {
+		if strings.HasSuffix(a, ":") {
+			o.Addrs[i] = a + port
+		}
+	}
+	return nil
+}
