@@ -67,7 +67,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 	@for m in $(MODULES); do \
 		grep -rlE '^func Fuzz' $$m --include='*_test.go' | xargs -r -n1 dirname | sort -u | while read -r d; do \
 			grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$d/*_test.go | cut -c6- | while read -r f; do \
-				echo "== $$d $$f"; (cd $$d && $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) .) || exit 1; \
+				echo "== $$d $$f"; (cd $$d && $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .) || exit 1; \
 			done || exit 1; \
 		done || exit 1; \
 	done
