@@ -1,0 +1,151 @@
+package stage
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var addresses = []string{"a@x.example", "b@x.example", "c@x.example"}
+
+func TestLetters(t *testing.T) {
+	letters := Write(240, addresses, "run")
+	seen := map[[32]byte]bool{}
+	largest, dots, eightBit := 0, false, false
+	for _, l := range letters {
+		if seen[l.Sum] {
+			t.Fatal("two letters are equal: a doubled one could not be told from another")
+		}
+		seen[l.Sum] = true
+		if !bytes.HasSuffix(l.Bytes, []byte("\r\n")) || bytes.Contains(bytes.ReplaceAll(l.Bytes, []byte("\r\n"), nil), []byte("\n")) {
+			t.Fatalf("not lines that end in CRLF: %q", l.Bytes[:100])
+		}
+		largest = max(largest, len(l.Bytes))
+		dots = dots || bytes.Contains(l.Bytes, []byte("\r\n.\r\n"))
+		eightBit = eightBit || bytes.ContainsFunc(l.Bytes, func(r rune) bool { return r > 127 })
+	}
+	if largest < 5<<20 || !dots || !eightBit {
+		t.Fatalf("largest %d bytes, dots %v, 8-bit %v: not awkward enough", largest, dots, eightBit)
+	}
+}
+
+// arrive puts the letters into Maildirs, as a worker would.
+func arrive(t *testing.T, root string, letters []Letter, change func(b []byte) []byte) {
+	t.Helper()
+	for i, l := range letters {
+		for _, to := range l.To {
+			dir := filepath.Join(root, to, "new")
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), change(l.Bytes), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestArrivals(t *testing.T) {
+	letters := Write(12, addresses, "run")[4:] // without the 5 MB one
+	expected := 0
+	for _, l := range letters {
+		expected += len(l.To)
+	}
+	same := func(b []byte) []byte { return b }
+	for name, tc := range map[string]struct {
+		meddle  func(t *testing.T, root string)
+		trace   bool
+		want    Count
+		changed func([]byte) []byte
+	}{
+		"all there": {want: Count{Expected: expected, Arrived: expected}},
+		"one lost": {
+			meddle: func(t *testing.T, root string) { remove(t, first(t, root)) },
+			want:   Count{Expected: expected, Arrived: expected - 1, Lost: 1}},
+		"one doubled": {
+			meddle: func(t *testing.T, root string) { copyFile(t, first(t, root), same) },
+			want:   Count{Expected: expected, Arrived: expected + 1, Doubled: 1}},
+		"one altered": {
+			meddle: func(t *testing.T, root string) {
+				path := first(t, root)
+				copyFile(t, path, func(b []byte) []byte { return append(b, '\n') })
+				remove(t, path)
+			},
+			want: Count{Expected: expected, Arrived: expected, Lost: 1, Altered: 1}},
+		"behind trace headers": {trace: true, want: Count{Expected: expected, Arrived: expected},
+			changed: func(b []byte) []byte { return append([]byte("Received: by x\r\n"), b...) }},
+		"trace headers that nobody expects": {want: Count{Expected: expected, Arrived: expected, Lost: expected, Altered: expected},
+			changed: func(b []byte) []byte { return append([]byte("Received: by x\r\n"), b...) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			if tc.changed == nil {
+				tc.changed = same
+			}
+			arrive(t, root, letters, tc.changed)
+			if tc.meddle != nil {
+				tc.meddle(t, root)
+			}
+			a := Expect(root, letters)
+			a.BehindTrace = tc.trace
+			for range 2 { // looking twice counts nothing twice
+				counts, err := a.Look()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := Total(counts); got != tc.want {
+					t.Fatalf("%+v, want %+v", got, tc.want)
+				}
+			}
+		})
+	}
+}
+
+func first(t *testing.T, root string) string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(root, "*", "new", "*"))
+	if err != nil || len(all) == 0 {
+		t.Fatal("no file", err)
+	}
+	return all[0]
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func copyFile(t *testing.T, path string, change func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+"-copy", change(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFolderKeepsSecrets(t *testing.T) {
+	f := Folder(t.TempDir())
+	one, err := f.Secret("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := f.Secret("a")
+	if err != nil || one != again || len(one) < 30 {
+		t.Fatalf("%q, %q, %v", one, again, err)
+	}
+	info, err := os.Stat(f.Path("secrets/a"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatal(info, err)
+	}
+	if strings.ContainsAny(one, " \n:") {
+		t.Fatal("a secret must fit into YAML as it is")
+	}
+}
