@@ -52,7 +52,8 @@ func NewIssuer(dir string, life time.Duration) (*Issuer, error) {
 	return &Issuer{keys: k, aead: aead, state: st, life: life}, nil
 }
 
-var b64 = base64.RawURLEncoding
+// b64 is strict: a token must not have two spellings.
+var b64 = base64.RawURLEncoding.Strict()
 
 // googlePrefix begins every access token of Google.
 const googlePrefix = "ya29."

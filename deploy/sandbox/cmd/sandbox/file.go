@@ -19,7 +19,11 @@ import (
 func load(path string) (sandbox.Config, []string) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return sandbox.Config{}, []string{err.Error()}
+		var where *os.PathError
+		if errors.As(err, &where) {
+			err = where.Err
+		}
+		return sandbox.Config{}, []string{path + ": " + err.Error()}
 	}
 	config, complaints := decode(path, b)
 	for _, dir := range []*string{&config.Data, &config.CADir} {
