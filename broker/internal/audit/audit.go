@@ -1,0 +1,173 @@
+// Package audit writes down every decision about a credential, one JSON line each, before the caller gets its answer. If a
+// line cannot be written, Write says so and the caller must answer no.
+//
+// A line tells who asked, for what, what was decided by which rule, and which token left, by its fingerprint. It never holds
+// a token, a password or anything that a provider or mail server said.
+package audit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// Entry is one decision.
+type Entry struct {
+	Time        time.Time `json:"time"`
+	Request     string    `json:"request_id"`
+	Identity    string    `json:"identity"`
+	Peer        string    `json:"peer"`   // host:port
+	Method      string    `json:"method"` // AcquireToken
+	Mailbox     string    `json:"mailbox,omitempty"`
+	Direction   string    `json:"direction,omitempty"`
+	Protocol    string    `json:"protocol,omitempty"`
+	Grant       string    `json:"grant,omitempty"`
+	Decision    string    `json:"decision"`         // allow or deny, by the policy
+	Rule        string    `json:"rule"`             // policy.yaml:3, or why none allows it
+	TenantWide  bool      `json:"tenant_wide"`      // the token opens more than the mailbox
+	Outcome     string    `json:"outcome"`          // OK, or the gRPC code
+	Reason      string    `json:"reason,omitempty"` // of a refusal: CLIENT_SECRET_EXPIRED
+	Generation  int64     `json:"generation,omitempty"`
+	Fingerprint string    `json:"fingerprint,omitempty"` // first digits of the token's SHA-256
+	Expires     string    `json:"expire_time,omitempty"` // RFC 3339
+	Source      string    `json:"source,omitempty"`      // memory, cache or provider
+	Correlation string    `json:"correlation_id,omitempty"`
+	Latency     float64   `json:"latency_seconds"`
+}
+
+// The decisions.
+const (
+	Allow = "allow"
+	Deny  = "deny"
+)
+
+// Log is where entries go. Any number of goroutines may write.
+type Log struct {
+	path string // empty = out was given
+
+	mu   sync.Mutex // guards next
+	next *batch     // takes lines until somebody writes it
+
+	io   sync.Mutex // held while writing
+	out  io.Writer
+	torn bool // the last write ended within a line
+}
+
+// batch is the lines of callers that wait for one write together: a system call each would put them in a queue.
+type batch struct {
+	lines []byte
+	done  bool
+	err   error
+}
+
+// Open appends to the file at path, which is made with mode 0600.
+func Open(path string) (*Log, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Log{path: path, out: f, next: &batch{}}, nil
+}
+
+// To writes to w: standard output.
+func To(w io.Writer) *Log { return &Log{out: w, next: &batch{}} }
+
+func openFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open audit: %w", err)
+	}
+	return f, nil
+}
+
+// Write returns once the line is with the operating system. An error means that nobody may be told the answer.
+func (l *Log) Write(e Entry) error {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	l.mu.Lock()
+	b := l.next
+	b.lines = append(append(b.lines, line...), '\n')
+	l.mu.Unlock()
+	return l.write(b)
+}
+
+// write writes the batch, unless somebody else of the batch has done it meanwhile.
+func (l *Log) write(b *batch) error {
+	l.io.Lock()
+	defer l.io.Unlock()
+	if b.done {
+		return b.err
+	}
+	l.mu.Lock()
+	l.next = &batch{}
+	l.mu.Unlock()
+	b.done, b.err = true, l.put(b.lines)
+	return b.err
+}
+
+// put writes lines. After a write that failed in the middle of a line, the next begins on a new one.
+func (l *Log) put(lines []byte) error {
+	if l.torn {
+		lines = append([]byte{'\n'}, lines...)
+	}
+	n, err := l.out.Write(lines)
+	if n > 0 {
+		l.torn = lines[n-1] != '\n'
+	}
+	if err != nil {
+		return fmt.Errorf("write audit: %w", err)
+	}
+	return nil
+}
+
+// Reopen opens the file anew: after it was renamed by a log rotation. If that fails the old one stays in use.
+func (l *Log) Reopen() error {
+	if l.path == "" {
+		return nil
+	}
+	f, err := openFile(l.path)
+	if err != nil {
+		return err
+	}
+	l.io.Lock()
+	defer l.io.Unlock()
+	old := l.out
+	l.out, l.torn = f, false
+	return closeFile(old)
+}
+
+// Close ends its use.
+func (l *Log) Close() error {
+	l.io.Lock()
+	defer l.io.Unlock()
+	if l.path == "" {
+		return nil
+	}
+	old := l.out
+	l.out = closed{}
+	return closeFile(old)
+}
+
+func closeFile(w io.Writer) error {
+	c, ok := w.(io.Closer)
+	if !ok {
+		return nil
+	}
+	if err := c.Close(); err != nil {
+		return fmt.Errorf("close audit: %w", err)
+	}
+	return nil
+}
+
+// closed refuses everything.
+type closed struct{}
+
+var errClosed = errors.New("the audit is closed")
+
+func (closed) Write([]byte) (int, error) { return 0, errClosed }
