@@ -118,6 +118,11 @@ func TestEntraGrants(t *testing.T) {
 			form: form("grant_type", "client_credentials", "client_id", service, "client_secret", secret, "scope", appOnly),
 		},
 		{
+			name: "client_credentials as MSAL asks for it", tenant: tenantID, roles: []string{"IMAP.AccessAsApp", "SMTP.SendAsApp"},
+			form: form("grant_type", "client_credentials", "client_id", service, "client_secret", secret,
+				"scope", appOnly+" openid offline_access profile", "client_info", "1"),
+		},
+		{
 			name: "tenant named by its domain", tenant: "contoso.example", roles: []string{"IMAP.AccessAsApp", "SMTP.SendAsApp"},
 			form: form("grant_type", "client_credentials", "client_id", service, "client_secret", secret, "scope", appOnly),
 		},
@@ -447,4 +452,3 @@ func TestGetAtTheTokenEndpoint(t *testing.T) {
 		t.Errorf("got %d %s", a.status, a.raw)
 	}
 }
-

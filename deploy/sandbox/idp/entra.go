@@ -161,7 +161,8 @@ func (s *Server) clientCredentials(r *request) (*tokenBody, error) {
 	if err := r.parseScope(false); err != nil {
 		return nil, err
 	}
-	if len(r.scopes) != 1 || r.scopes[0] != ".default" || r.openid || r.offline {
+	// openid, offline_access and profile mean nothing here; MSAL sends them all the same.
+	if len(r.scopes) != 1 || r.scopes[0] != ".default" {
 		return nil, refuse(70011, r.get("scope"))
 	}
 	// Entra issues the token even if there is no permission in it: the mail server refuses it later.
