@@ -1,0 +1,52 @@
+package remedy
+
+import "time"
+
+// Reasons that the broker gives itself, or decides by. The table knows more.
+const (
+	ClientSecretInvalid     = "CLIENT_SECRET_INVALID"
+	ClientSecretExpired     = "CLIENT_SECRET_EXPIRED"
+	ReauthorizationRequired = "REAUTHORIZATION_REQUIRED"
+	Throttling              = "IDP_THROTTLED"
+	Unavailable             = "IDP_UNAVAILABLE"
+	Untrusted               = "IDP_CERTIFICATE_UNTRUSTED"
+	Redirected              = "IDP_REDIRECTED"
+	Unreadable              = "IDP_ANSWER_UNREADABLE"
+	Refused                 = "REQUEST_REFUSED"
+	StoreUnavailable        = "STORE_UNAVAILABLE"
+	LifetimeBelowMargin     = "TOKEN_LIFETIME_BELOW_MARGIN"
+	RejectsFreshToken       = "SERVER_REJECTS_FRESH_TOKEN"
+	AuthorityNotAllowed     = "AUTHORITY_NOT_ALLOWED"
+	GrantNotServed          = "GRANT_NOT_SERVED"
+)
+
+// ofAudience are the reasons that concern what was asked for.
+var ofAudience = map[string]bool{
+	"SCOPE_INVALID": true, "RESOURCE_NOT_FOUND": true, "RESOURCE_DISABLED": true, "PERMISSION_NOT_REGISTERED": true,
+	"SERVICE_NOT_LICENSED": true, "ROLE_NOT_ASSIGNED": true, "CONSENT_REQUIRED": true,
+}
+
+// NoStore: the store does not answer, and without it the credential must not be used.
+func NoStore() *Fault {
+	return &Fault{
+		Class: Transient, Reason: StoreUnavailable, After: time.Second,
+		Remedy: "Whoever runs the broker must bring its store back; refresh tokens are not used meanwhile, because a rotated one that cannot be saved is lost.",
+	}
+}
+
+// ShortLived: a new token lives no longer than the margin asked for.
+func ShortLived(life, margin time.Duration) *Fault {
+	return &Fault{
+		Class: WrongConfig, Reason: LifetimeBelowMargin, Detail: "token lives " + life.String() + ", margin is " + margin.String(),
+		Remedy: "Whoever configures the broker must set token-expiry-margin-time (or the caller its min_validity) below the life of the provider's tokens, " + life.String() + ".",
+	}
+}
+
+// FreshRefused: mail servers refuse new tokens again and again; the next is made after the time given.
+func FreshRefused(after time.Duration) *Fault {
+	return &Fault{
+		Class: NeedsAdmin, Reason: RejectsFreshToken, After: after,
+		Remedy: "An administrator must check that the protocol is enabled for the mailbox (Set-CASMailbox), that the application has the permission with consent, and for app-only tokens that its service principal is registered in Exchange (New-ServicePrincipal, Add-MailboxPermission).",
+		Link:   "https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth",
+	}
+}
