@@ -42,3 +42,6 @@ func match(pattern, s string, end byte) bool {
 	}
 	return strings.Trim(pattern[p:], "*") == ""
 }
+
+// MatchText compares a text with a pattern in which * stands for any characters.
+func MatchText(pattern, s string) bool { return match(pattern, s, 0) }
