@@ -116,3 +116,10 @@ type Quarantine interface {
 	// List returns at most max entries, the oldest first; mailbox "" = all.
 	List(ctx context.Context, mailbox string, max int) ([]Quarantined, error)
 }
+
+// ErrSessionOver says that the server ended the session as it does when a token expires. It is a planned end: the Mover
+// comes back at once and counts no error.
+var ErrSessionOver = errors.New("the session ended with its token")
+
+// JunkFolder as a folder's name asks the Source for the mailbox's junk folder, whatever it is called there.
+const JunkFolder = `\Junk`

@@ -1,0 +1,148 @@
+package imap
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+
+	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/inbound"
+)
+
+// reply is one row of the table: what a server says, and what it means.
+type reply struct {
+	text   string              // part of the text, lower case; or
+	code   goimap.ResponseCode // the response code
+	kind   fault.Kind
+	after  time.Duration // Throttled
+	reason string
+	remedy string
+}
+
+// replies are asked in order; the first that fits decides. The texts are Exchange's and Gmail's own.
+var replies = []reply{
+	{text: "request is throttled", kind: fault.Throttled, reason: "SERVER_THROTTLED"}, // the time is in the text
+	{text: "too many simultaneous connections", kind: fault.Throttled, after: 2 * time.Minute, reason: "TOO_MANY_CONNECTIONS",
+		remedy: "close other programs that read this mailbox over IMAP; Gmail allows 15 connections"},
+	{text: "exceeded command or bandwidth limits", kind: fault.Throttled, after: time.Hour, reason: "BANDWIDTH_LIMIT",
+		remedy: "nothing needs to be done: Gmail lifts the limit within 24 hours"},
+	{text: "authenticated but not connected", kind: fault.Auth, reason: "AUTHENTICATED_NOT_CONNECTED",
+		remedy: "an Exchange administrator must enable IMAP for the mailbox (Set-CASMailbox -ImapEnabled $true) and grant the application or user FullAccess to it; the user name must be the mailbox's address"},
+	{text: "web login required", kind: fault.Auth, reason: "WEB_LOGIN_REQUIRED", remedy: webLogin},
+	{text: "log in via your web browser", kind: fault.Auth, reason: "WEB_LOGIN_REQUIRED", remedy: webLogin},
+	{text: "imap access is disabled", kind: fault.Auth, reason: "IMAP_DISABLED", remedy: imapOff},
+	{text: "not enabled for imap", kind: fault.Auth, reason: "IMAP_DISABLED", remedy: imapOff},
+	{text: "accesstokenexpired", kind: fault.Temporary, reason: sessionOver},
+	{text: "server unavailable", kind: fault.Temporary, reason: "SERVER_UNAVAILABLE"},
+	{text: "server busy", kind: fault.Temporary, reason: "SERVER_BUSY"},
+	{code: "UNAVAILABLE", kind: fault.Temporary, reason: "SERVER_UNAVAILABLE"},
+	{code: "INUSE", kind: fault.Temporary, reason: "IN_USE"},
+	{code: "LIMIT", kind: fault.Throttled, after: time.Minute, reason: "SERVER_LIMIT"},
+	{code: "NONEXISTENT", kind: fault.Gone, reason: "NO_SUCH_FOLDER", remedy: "create the folder or correct folder-path"},
+	{code: "TRYCREATE", kind: fault.Gone, reason: "NO_SUCH_FOLDER", remedy: "create the folder or correct the disposition"},
+	{code: "OVERQUOTA", kind: fault.Temporary, reason: "OVER_QUOTA", remedy: "the mailbox's owner must make room in it"},
+	{code: "AUTHENTICATIONFAILED", kind: fault.Auth, reason: "AUTHENTICATION_FAILED", remedy: refusedLogin},
+	{code: "AUTHORIZATIONFAILED", kind: fault.Auth, reason: "AUTHORIZATION_FAILED", remedy: refusedLogin},
+	{code: "EXPIRED", kind: fault.Auth, reason: "CREDENTIAL_EXPIRED", remedy: refusedLogin},
+}
+
+const (
+	sessionOver  = "ACCESS_TOKEN_EXPIRED"
+	webLogin     = "the mailbox's user must sign in once with a web browser; Google holds the account back until then"
+	imapOff      = "an administrator must allow IMAP for the domain or the mailbox"
+	refusedLogin = "check that IMAP is enabled for the mailbox, that the application was granted access to it, and that its service principal was made with the object id of the enterprise application"
+)
+
+// fail classifies what went wrong in an exchange; nil stays nil. An error of ctx is the caller's own.
+func (s *session) fail(ctx context.Context, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", what, ctx.Err())
+	}
+	var known *fault.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return classify(what, err, s.conn.bye())
+}
+
+// refused classifies a login that did not work: what nobody knows is the credential's fault if the server said no, the
+// line's otherwise.
+func (s *session) refused(ctx context.Context, err error) error {
+	classified := s.fail(ctx, "log in", err)
+	var said *goimap.Error
+	var e *fault.Error
+	if errors.As(err, &said) && said.Type == goimap.StatusResponseTypeNo && errors.As(classified, &e) && e.Reason == "" {
+		e.Kind, e.Reason, e.Remedy = fault.Auth, "AUTHENTICATION_FAILED", refusedLogin
+	}
+	return classified
+}
+
+// classify is the one place where replies become kinds. bye is what the server said before it hung up, or empty.
+func classify(what string, err error, bye string) error {
+	e := &fault.Error{Kind: fault.Temporary, Err: fmt.Errorf("%s: %w", what, err)}
+	text, code := bye, goimap.ResponseCode("")
+	var said *goimap.Error
+	switch {
+	case errors.As(err, &said):
+		text, code = said.Text, said.Code
+	case bye != "":
+		e.Err = fmt.Errorf("%s: the server ended the session: %s", what, printable(bye))
+	}
+	if i := slices.IndexFunc(replies, func(r reply) bool { return r.fits(text, code) }); i >= 0 {
+		r := replies[i]
+		e.Kind, e.After, e.Reason, e.Remedy = r.kind, r.after, r.reason, r.remedy
+	}
+	switch {
+	case e.Reason == sessionOver:
+		e.Err = fmt.Errorf("%w: %w", e.Err, inbound.ErrSessionOver)
+	case e.Kind == fault.Throttled:
+		e.After = cmp.Or(suggested(text), e.After, time.Minute)
+	}
+	return e
+}
+
+func (r reply) fits(text string, code goimap.ResponseCode) bool {
+	if r.text != "" {
+		return strings.Contains(strings.ToLower(text), r.text)
+	}
+	return strings.EqualFold(string(r.code), string(code))
+}
+
+var backoffTime = regexp.MustCompile(`(?i)suggested backoff time: (\d{1,9}) milliseconds`)
+
+// suggested reads Exchange's "Suggested Backoff Time: 12345 milliseconds".
+func suggested(text string) time.Duration {
+	m := backoffTime.FindStringSubmatch(text)
+	if m == nil {
+		return 0
+	}
+	ms, err := strconv.Atoi(m[1])
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(ms)*time.Millisecond, time.Hour)
+}
+
+// printable makes one short line of what a server said.
+func printable(s string) string {
+	if len(s) > 256 {
+		s = s[:256]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}

@@ -1,0 +1,147 @@
+package imap
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/inbound"
+)
+
+// folders lists the folders that a LIST pattern names.
+func (s *session) folders(ctx context.Context, pattern string) (found []*goimap.ListData, err error) {
+	err = s.do(ctx, "list", func() (err error) {
+		found, err = s.client.List("", pattern, nil).Collect()
+		return err
+	})
+	return found, err
+}
+
+// folder is the name of the folder to read.
+func (s *Source) folder(ctx context.Context, sess *session) (string, error) {
+	if s.config.Folder != inbound.JunkFolder {
+		return s.config.Folder, nil
+	}
+	name, err := s.special(ctx, sess, goimap.MailboxAttrJunk)
+	if err == nil && name == "" {
+		err = &fault.Error{Kind: fault.Gone, Reason: "NO_JUNK_FOLDER", Remedy: "set junk: ignore for this mailbox, or name the folder in folder-path",
+			Err: fault.Newf(fault.Gone, "the mailbox has no junk folder")}
+	}
+	return name, err
+}
+
+// usual are the names of special folders on servers that do not mark them.
+var usual = map[goimap.MailboxAttr][]string{
+	goimap.MailboxAttrJunk: {
+		"Junk Email", "Junk E-mail", "Junk", "Spam", "Bulk Mail", "[Gmail]/Spam", "[Google Mail]/Spam", "Junk-E-Mail",
+		"Courrier indésirable", "Correo no deseado", "Posta indesiderata", "Ongewenste e-mail", "Lixo Eletrônico", "INBOX.Junk", "INBOX.Spam",
+	},
+}
+
+// special finds a folder by its mark, whether the server announces SPECIAL-USE or not (Exchange marks and does not
+// announce), else by its usual names. Empty if there is none.
+func (s *Source) special(ctx context.Context, sess *session, use goimap.MailboxAttr) (string, error) {
+	if name, ok := s.names[string(use)]; ok {
+		return name, nil
+	}
+	all, err := sess.folders(ctx, "*")
+	if err != nil {
+		return "", err
+	}
+	if name := pick(all, use); name != "" {
+		s.names[string(use)] = name
+		return name, nil
+	}
+	return "", nil
+}
+
+func pick(all []*goimap.ListData, use goimap.MailboxAttr) string {
+	has := func(l *goimap.ListData, a goimap.MailboxAttr) bool {
+		return slices.ContainsFunc(l.Attrs, func(b goimap.MailboxAttr) bool { return strings.EqualFold(string(a), string(b)) })
+	}
+	for _, l := range all {
+		if has(l, use) && !has(l, goimap.MailboxAttrNoSelect) {
+			return l.Mailbox
+		}
+	}
+	for _, name := range usual[use] {
+		for _, l := range all {
+			if strings.EqualFold(l.Mailbox, name) && !has(l, goimap.MailboxAttrNoSelect) {
+				return l.Mailbox
+			}
+		}
+	}
+	return ""
+}
+
+// gmailTrash is the folder to which Gmail's messages must be moved: expunging them only takes a label off.
+func (s *Source) gmailTrash(ctx context.Context, sess *session) (string, error) {
+	if !sess.caps.Has("X-GM-EXT-1") {
+		return "", nil
+	}
+	return s.special(ctx, sess, goimap.MailboxAttrTrash)
+}
+
+// junkCount is what the last look into the junk folder found.
+type junkCount struct {
+	messages uint32
+	next     goimap.UID
+	oldest   time.Time
+}
+
+// CountJunk implements inbound.JunkCounter. The folder is opened only if it changed.
+func (s *Source) CountJunk(ctx context.Context) (int, time.Time, error) {
+	sess, err := s.connected(ctx)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	name, err := s.special(ctx, sess, goimap.MailboxAttrJunk)
+	if err != nil || name == "" {
+		return 0, time.Time{}, err
+	}
+	var data *goimap.StatusData
+	err = sess.do(ctx, "status "+name, func() (err error) {
+		data, err = sess.client.Status(name, &goimap.StatusOptions{NumMessages: true, UIDNext: true}).Wait()
+		return err
+	})
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	now := junkCount{next: data.UIDNext}
+	if data.NumMessages != nil {
+		now.messages = *data.NumMessages
+	}
+	if now.messages > 0 && (now.messages != s.junk.messages || now.next != s.junk.next) {
+		now.oldest, err = sess.firstArrival(ctx, name)
+	} else if now.messages > 0 {
+		now.oldest = s.junk.oldest
+	}
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	s.junk = now
+	return int(now.messages), now.oldest, nil
+}
+
+// firstArrival is when the message with the lowest UID came, which is the one that waits longest. The folder that is read
+// must be selected again after it.
+func (s *session) firstArrival(ctx context.Context, name string) (first time.Time, err error) {
+	if err := s.choose(ctx, name, true); err != nil {
+		return first, err
+	}
+	s.selected = ""
+	err = s.fetch(ctx, goimap.SeqSetNum(1), &goimap.FetchOptions{UID: true, InternalDate: true}, func(msg *imapclient.FetchMessageData) error {
+		for item := msg.Next(); item != nil; item = msg.Next() {
+			if at, ok := item.(imapclient.FetchItemDataInternalDate); ok {
+				first = at.Time
+			}
+		}
+		return nil
+	})
+	return first, err
+}
