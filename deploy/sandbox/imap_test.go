@@ -88,6 +88,9 @@ func TestExchangeIMAPSpeaksLikeExchange(t *testing.T) {
 	if got := w.want("* CAPABILITY"); got != "* CAPABILITY IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+" {
 		t.Error(got)
 	}
+	w.send(`i ID ("name" "test")`)
+	w.want(`* ID ("name" "Microsoft.Exchange.Imap4.Imap4Server"`)
+	w.want("i OK")
 	w.send("b AUTHENTICATE XOAUTH2 " + xoauth2(support, "bad"))
 	w.want("b NO AUTHENTICATE failed.")
 	w.send("c AUTHENTICATE XOAUTH2") // two steps
@@ -103,6 +106,13 @@ func TestExchangeIMAPSpeaksLikeExchange(t *testing.T) {
 		t.Error(got)
 	}
 	w.want("e OK")
+	w.send("i ID NIL")
+	w.want("* ID")
+	w.want("i OK")
+	w.send("j APPEND Drafts {10}")
+	w.want("+ ")
+	w.send("x ID NIL\r\n") // a message, however much like a command it looks
+	w.want("j OK")
 	w.send("f NAMESPACE")
 	w.want(`* NAMESPACE (("" "/")) NIL NIL`)
 	w.send("g LOGOUT")

@@ -25,7 +25,7 @@ func (s *session) Authenticate(mechanism string) (gosasl.Server, error) {
 	if !slices.Contains(s.server.profile.mechanisms, mechanism) {
 		return nil, &imap.Error{Type: imap.StatusResponseTypeNo, Text: "Unsupported authentication mechanism"}
 	}
-	s.conn.verb = "AUTHENTICATE"
+	s.conn.set(func(o *outgoing) { o.verb = "AUTHENTICATE" })
 	switch mechanism {
 	case sasl.Plain:
 		return sasl.PlainServer(errMalformed, s.password("authenticate")), nil
@@ -37,7 +37,7 @@ func (s *session) Authenticate(mechanism string) (gosasl.Server, error) {
 
 // Login implements imapserver.Session.
 func (s *session) Login(user, password string) error {
-	s.conn.verb = "LOGIN"
+	s.conn.set(func(o *outgoing) { o.verb = "LOGIN" })
 	return s.password("login")(user, password)
 }
 
@@ -112,7 +112,7 @@ func (s *session) admit(c idp.Claims) error {
 	if !s.server.opened(s.mailbox) {
 		return s.server.profile.tooMany
 	}
-	s.conn.loggedIn, s.conn.mailbox = true, s.mailbox
+	s.conn.set(func(o *outgoing) { o.loggedIn, o.mailbox = true, s.mailbox })
 	if s.server.profile.expires && c.ID != "" {
 		s.expireAt(c.Expires.Add(-time.Nanosecond))
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,29 +20,34 @@ const maxLine = 64 << 10
 
 var errLineTooLong = errors.New("command line too long")
 
-// conn is the network as go-imap's server sees it. Reads and writes come from one goroutine each; what others may do
-// (close, say BYE) is under mu.
+// conn is the network as go-imap's server sees it. It reads from one goroutine; it writes from several, one at a time.
 type conn struct {
 	profile *profile
 	tls     *tls.Config // for STARTTLS; nil: not offered
 
-	mu    sync.Mutex
-	inner net.Conn
-
 	in      *bufio.Reader
 	pending []byte // read from the client, not yet taken by go-imap
+	literal int64  // so many bytes to come are no commands
+	midLine bool   // the rest of a line longer than the buffer is to come
 
-	// Set by the session, which runs in the goroutine that also writes.
+	mu    sync.Mutex
+	inner net.Conn
+	out   outgoing
+
+	cutBuffer []byte // written, but held back
+}
+
+// outgoing is what the session wants done to what goes out.
+type outgoing struct {
 	loggedIn bool
 	verb     string // AUTHENTICATE or LOGIN: what Exchange says is completed
 	mailbox  string
 	verbatim bool // message bytes go out: nothing is to be rewritten
 
-	farewell  []byte // after the next write: say this and close; nil: go on
-	loseNext  bool   // reset instead of the next write
-	cutting   bool   // pass cutBytes bytes of the next literal and close
-	cutBytes  int
-	cutBuffer []byte
+	farewell []byte // after the next write: say this and close; nil: go on
+	loseNext bool   // reset instead of the next write
+	cut      bool   // pass cutBytes bytes of the next literal and close
+	cutBytes int
 }
 
 func newConn(c net.Conn, p *profile, starttls *tls.Config) *conn {
@@ -54,25 +60,42 @@ func (c *conn) net() net.Conn {
 	return c.inner
 }
 
+// set changes what is done to what goes out.
+func (c *conn) set(f func(*outgoing)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.out)
+}
+
+func (c *conn) how() outgoing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out
+}
+
+// bid sets the farewell, unless there is one already.
+func (c *conn) bid(farewell string) {
+	c.set(func(o *outgoing) {
+		if o.farewell == nil {
+			o.farewell = []byte(farewell)
+		}
+	})
+}
+
 func (c *conn) canStartTLS() bool {
 	_, secure := c.net().(*tls.Conn)
 	return c.tls != nil && !secure
 }
 
-// Read passes bytes on, but before login line by line, to see AUTHENTICATE and STARTTLS go by.
+// Read passes bytes on line by line, literals aside, to see those commands go by that go-imap does not know.
 func (c *conn) Read(p []byte) (int, error) {
 	for len(c.pending) == 0 {
-		if c.loggedIn {
-			return c.in.Read(p)
+		if c.literal > 0 {
+			n, err := c.in.Read(p[:min(int64(len(p)), c.literal)])
+			c.literal -= int64(n)
+			return n, err
 		}
-		line, err := c.in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			return 0, errLineTooLong
-		}
-		if err != nil {
-			return 0, err
-		}
-		if err := c.command(bytes.Clone(line)); err != nil {
+		if err := c.readLine(); err != nil {
 			return 0, err
 		}
 	}
@@ -81,27 +104,81 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+func (c *conn) readLine() error {
+	line, err := c.in.ReadSlice('\n')
+	whole := err == nil
+	if errors.Is(err, bufio.ErrBufferFull) {
+		if !c.how().loggedIn {
+			return errLineTooLong
+		}
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	line = bytes.Clone(line)
+	first := !c.midLine
+	c.midLine = !whole
+	if whole {
+		c.literal = literalSize(line)
+	}
+	if !first || !whole || c.literal > 0 {
+		c.pending = line
+		return nil
+	}
+	return c.command(line)
+}
+
+// literalSize returns the n of a line that ends in {n} or {n+} (RFC 3501 section 4.3, RFC 7888), else 0.
+func literalSize(line []byte) int64 {
+	line, ok := bytes.CutSuffix(bytes.TrimRight(line, "\r\n"), []byte("}"))
+	i := bytes.LastIndexByte(line, '{')
+	if !ok || i < 0 {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(bytes.TrimSuffix(line[i+1:], []byte("+"))), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return int64(n)
+}
+
 // command looks at one line; what go-imap is to see of it becomes pending.
 func (c *conn) command(line []byte) error {
-	words := strings.Fields(string(line))
-	switch {
-	case len(words) == 2 && strings.EqualFold(words[1], "STARTTLS") && c.canStartTLS():
-		return c.startTLS(words[0])
-	case len(words) > 1 && c.canStartTLS() && (strings.EqualFold(words[1], "AUTHENTICATE") || strings.EqualFold(words[1], "LOGIN")):
-		return c.say(words[0] + " NO [PRIVACYREQUIRED] TLS is required to authenticate\r\n")
-	case len(words) == 3 && strings.EqualFold(words[1], "AUTHENTICATE"):
-		return c.twoSteps(words[0], words[2])
-	case len(words) == 4 && strings.EqualFold(words[1], "AUTHENTICATE"):
-		return c.respond(words[0], words[2], words[3])
-	}
 	c.pending = line
+	words := strings.Fields(string(line))
+	if len(words) < 2 {
+		return nil
+	}
+	tag, verb := words[0], strings.ToUpper(words[1])
+	switch {
+	case verb == "ID":
+		return c.instead(c.profile.id + tag + " OK ID completed.\r\n")
+	case c.how().loggedIn:
+		return nil
+	case verb == "STARTTLS" && c.canStartTLS():
+		c.pending = nil
+		return c.startTLS(tag)
+	case (verb == "AUTHENTICATE" || verb == "LOGIN") && c.canStartTLS():
+		return c.instead(tag + " NO [PRIVACYREQUIRED] TLS is required to authenticate\r\n")
+	case verb == "AUTHENTICATE" && len(words) == 3:
+		return c.twoSteps(tag, words[2])
+	case verb == "AUTHENTICATE" && len(words) == 4:
+		return c.respond(tag, words[2], words[3])
+	}
 	return nil
+}
+
+// instead answers a command that go-imap does not get to see.
+func (c *conn) instead(answer string) error {
+	c.pending = nil
+	return c.say(answer)
 }
 
 // respond hands a SASL response to go-imap, which would call one that is no base64 its own bug.
 func (c *conn) respond(tag, mechanism, response string) error {
 	if _, err := base64.StdEncoding.DecodeString(response); err != nil && response != "=" {
-		return c.say(tag + " BAD Malformed SASL response\r\n")
+		return c.instead(tag + " BAD Malformed SASL response\r\n")
 	}
 	c.pending = []byte(tag + " AUTHENTICATE " + mechanism + " " + response + "\r\n")
 	return nil
@@ -122,7 +199,7 @@ func (c *conn) twoSteps(tag, mechanism string) error {
 	response := strings.TrimSpace(string(line))
 	switch response {
 	case "*":
-		return c.say(tag + " BAD AUTHENTICATE cancelled\r\n")
+		return c.instead(tag + " BAD AUTHENTICATE cancelled\r\n")
 	case "":
 		response = "=" // RFC 4959 section 3: an empty initial response
 	}
@@ -154,35 +231,36 @@ func (c *conn) say(line string) error {
 
 // Write passes bytes on, rewritten or spoiled as it was asked for.
 func (c *conn) Write(p []byte) (int, error) {
-	if c.loseNext {
+	how := c.how()
+	switch {
+	case how.loseNext:
 		fault.ResetConn(c.net())
 		return 0, net.ErrClosed
-	}
-	if c.cutting {
-		return c.writeCut(p)
+	case how.cut:
+		return c.writeCut(p, how.cutBytes)
 	}
 	out := p
-	if !c.verbatim {
-		out = c.profile.rewrite(p, c)
+	if !how.verbatim {
+		out = c.profile.rewrite(p, how, c.canStartTLS())
 	}
 	if _, err := c.net().Write(out); err != nil {
 		return 0, err
 	}
-	if c.farewell != nil {
-		_ = c.say(string(c.farewell)) // the session is over either way
+	if how.farewell != nil {
+		_ = c.say(string(how.farewell)) // the session is over either way
 		return len(p), c.Close()
 	}
 	return len(p), nil
 }
 
 // writeCut holds everything back until the literal has as many bytes as may go out.
-func (c *conn) writeCut(p []byte) (int, error) {
+func (c *conn) writeCut(p []byte, n int) (int, error) {
 	c.cutBuffer = append(c.cutBuffer, p...)
 	i := bytes.Index(c.cutBuffer, []byte("}\r\n"))
-	if i < 0 || len(c.cutBuffer) < i+3+c.cutBytes {
+	if i < 0 || len(c.cutBuffer) < i+3+n {
 		return len(p), nil
 	}
-	_, err := c.net().Write(c.cutBuffer[:i+3+c.cutBytes])
+	_, err := c.net().Write(c.cutBuffer[:i+3+n])
 	return 0, errors.Join(err, c.Close(), net.ErrClosed)
 }
 

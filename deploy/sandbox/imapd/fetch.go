@@ -35,8 +35,8 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *ima
 
 // write writes one FETCH response.
 func (s *session) write(w *imapserver.FetchWriter, n numbered, options *imap.FetchOptions) error {
-	s.conn.verbatim = true
-	defer func() { s.conn.verbatim = false }()
+	s.conn.set(func(o *outgoing) { o.verbatim = true })
+	defer s.conn.set(func(o *outgoing) { o.verbatim = false })
 	m := n.message
 	out := w.CreateMessage(n.seq)
 	if options.UID {

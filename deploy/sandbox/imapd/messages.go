@@ -54,7 +54,7 @@ func (s *session) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
 	f, ferr := s.store().Folder(s.mailbox, s.view.name)
 	if err = errors.Join(err, ferr); err != nil || f.UIDValidity != s.view.validity {
 		// The folder is gone or was rebuilt: no number that the client holds means anything now.
-		s.conn.farewell = []byte("* BYE Connection is closed. 14\r\n")
+		s.conn.bid("* BYE Connection is closed. 14\r\n")
 		return nil
 	}
 	return s.view.catchUp(f, w, allowExpunge)

@@ -25,6 +25,8 @@ type profile struct {
 	// before and after are the capabilities before and after login.
 	before, after string
 	mechanisms    []string
+	// id answers ID (RFC 2971).
+	id string
 	// failed refuses a login.
 	failed *imap.Error
 	// tooMany refuses the login that is one too many.
@@ -38,6 +40,7 @@ var exchange = profile{
 	before:     "IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+",
 	after:      "IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+",
 	mechanisms: []string{sasl.Plain, sasl.XOAUTH2},
+	id:         `* ID ("name" "Microsoft.Exchange.Imap4.Imap4Server" "version" "15.20")` + "\r\n",
 	failed:     &imap.Error{Type: imap.StatusResponseTypeNo, Text: "AUTHENTICATE failed."},
 	tooMany: &imap.Error{
 		Type: imap.StatusResponseTypeBad, Text: "Request is throttled. Suggested Backoff Time: 1000 milliseconds",
@@ -51,6 +54,7 @@ var gmail = profile{
 	before:     "IMAP4rev1 UNSELECT IDLE NAMESPACE ID CHILDREN SASL-IR AUTH=XOAUTH2 AUTH=PLAIN AUTH=OAUTHBEARER",
 	after:      "IMAP4rev1 UNSELECT IDLE NAMESPACE ID CHILDREN UIDPLUS MOVE LITERAL- SPECIAL-USE APPENDLIMIT=35651584",
 	mechanisms: []string{sasl.XOAUTH2, sasl.Plain, sasl.OAuthBearer},
+	id:         `* ID ("name" "GImap" "vendor" "Google, Inc." "support-url" "http://support.google.com/mail")` + "\r\n",
 	failed: &imap.Error{
 		Type: imap.StatusResponseTypeNo, Code: imap.ResponseCodeAuthenticationFailed, Text: "Invalid credentials (Failure)",
 	},
@@ -75,11 +79,11 @@ func serverCaps() imap.CapSet {
 }
 
 // rewrite puts the provider's words into the lines in which go-imap announces capabilities.
-func (p *profile) rewrite(line []byte, c *conn) []byte {
+func (p *profile) rewrite(line []byte, how outgoing, starttls bool) []byte {
 	caps := p.before
-	if c.loggedIn {
+	if how.loggedIn {
 		caps = p.after
-	} else if c.canStartTLS() {
+	} else if starttls {
 		caps = withoutAuth(caps) + " STARTTLS LOGINDISABLED"
 	}
 	switch {
@@ -93,9 +97,9 @@ func (p *profile) rewrite(line []byte, c *conn) []byte {
 		return line
 	}
 	if p == &gmail {
-		return fmt.Appendf(nil, "* CAPABILITY %s\r\n%s OK %s authenticated (Success)\r\n", caps, tag, c.mailbox)
+		return fmt.Appendf(nil, "* CAPABILITY %s\r\n%s OK %s authenticated (Success)\r\n", caps, tag, how.mailbox)
 	}
-	return fmt.Appendf(nil, "%s OK %s completed.\r\n", tag, c.verb)
+	return fmt.Appendf(nil, "%s OK %s completed.\r\n", tag, how.verb)
 }
 
 func withoutAuth(caps string) string {

@@ -58,7 +58,7 @@ func (s *session) Close() error {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	if s.conn.loggedIn {
+	if s.conn.how().loggedIn {
 		s.server.left(s.mailbox)
 	}
 	return nil
@@ -88,14 +88,14 @@ func (s *session) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = false
-	if s.expired && s.conn.farewell == nil {
-		s.conn.farewell = []byte("* BYE " + expiredText + "\r\n")
+	if s.expired {
+		s.conn.bid("* BYE " + expiredText + "\r\n")
 	}
 }
 
 // invalid answers a command that the token's end overtook; the connection closes behind it.
 func (s *session) invalid() error {
-	s.conn.farewell = []byte{}
+	s.conn.bid("")
 	return &imap.Error{Type: imap.StatusResponseTypeNo, Text: expiredText}
 }
 
@@ -143,9 +143,9 @@ func (s *session) step(name string) error {
 		fault.ResetConn(s.conn)
 		return errGone
 	case fault.LoseAnswer:
-		s.conn.loseNext = true
+		s.conn.set(func(o *outgoing) { o.loseNext = true })
 	case fault.Cut:
-		s.conn.cutting, s.conn.cutBytes = true, rule.Bytes
+		s.conn.set(func(o *outgoing) { o.cut, o.cutBytes = true, rule.Bytes })
 	case fault.Bye:
 		_ = s.imap.Bye(rule.Text) // the connection is over either way
 		return errGone
