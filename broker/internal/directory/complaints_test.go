@@ -119,7 +119,7 @@ func TestComplaintsAboutTheProcess(t *testing.T) {
 			}
 		})
 	}
-	if _, complaints := Load(filepath.Join(t.TempDir(), "none.yaml")); complaints.Err() == nil {
+	if _, complaints := Load(filepath.Join(t.TempDir(), "none.yaml"), nil); complaints.Err() == nil {
 		t.Fatal("a missing file is no complaint")
 	}
 }

@@ -2,16 +2,22 @@ package directory
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mailporter/kit/config"
 )
 
 // Find returns the mailbox of an address, whatever its case, or nil.
 func (c *Config) Find(address string) *Mailbox { return c.byAddress[strings.ToLower(address)] }
+
+// Live says whether some mailbox uses this version of the credential.
+func (c *Config) Live(credential, version string) bool { return c.live[credential+version] != nil }
 
 // Replaced is closed once another Config has taken this one's place.
 func (c *Config) Replaced() <-chan struct{} { return c.replaced }
@@ -24,6 +30,23 @@ func (c *Config) Paths() []string {
 		paths = append(paths, c.PolicyFile)
 	}
 	return slices.Compact(paths)
+}
+
+// Stale says whether a file may have changed since reading began. File systems tell the time coarsely: a file that is as
+// young as that counts as changed.
+func (c *Config) Stale() bool {
+	for _, pattern := range c.Paths() {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			files = nil // it did not match when it was loaded either
+		}
+		for _, f := range append(files, pattern) {
+			if info, err := os.Stat(f); err == nil && info.ModTime().After(c.began.Add(-time.Second)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Directory keeps the current Config. Any number of goroutines may ask; Now never blocks.
@@ -49,7 +72,7 @@ func (d *Directory) Now() *Config { return d.now.Load() }
 func (d *Directory) Reload() config.Complaints {
 	d.one.Lock()
 	defer d.one.Unlock()
-	fresh, complaints := Load(d.path)
+	fresh, complaints := Load(d.path, nil)
 	for _, c := range complaints {
 		d.log.Warn("configuration complaint", "complaint", c.String())
 	}
@@ -69,7 +92,7 @@ func (d *Directory) Reload() config.Complaints {
 // restartNeeded compares what only the start looks at.
 func restartNeeded(a, b Settings) bool {
 	start := func(s Settings) []string {
-		return append([]string{s.Listen, s.Admin, s.Certificate, s.Key, s.ClientCA, s.Store, s.Keyset, s.AuditFile, s.IdentityVia, s.Remedies},
+		return append([]string{s.Listen, s.Admin, s.TLS.Certificate, s.TLS.Key, s.TLS.CA, s.Store, s.Keyset, s.AuditFile, s.IdentityVia, s.Remedies},
 			s.TrustedCA...)
 	}
 	return !slices.Equal(start(a), start(b))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -109,8 +110,29 @@ func BenchmarkLoad100000(b *testing.B) {
 	s := newSite(b)
 	s.write("mailboxes.d/a.yaml", many(100_000))
 	for b.Loop() {
-		if c, complaints := Load(filepath.Join(s.dir, "broker.yaml")); complaints.Err() != nil || len(c.Mailboxes) != 100_000 {
+		if c, complaints := Load(filepath.Join(s.dir, "broker.yaml"), nil); complaints.Err() != nil || len(c.Mailboxes) != 100_000 {
 			b.Fatal(complaints)
 		}
+	}
+}
+
+func TestStale(t *testing.T) {
+	s := newSite(t)
+	c := s.good(contoso)
+	if !c.Stale() {
+		t.Fatal("files as young as the reading must count as changed")
+	}
+	past := time.Now().Add(-time.Hour)
+	for _, name := range []string{"broker.yaml", "policy.yaml", "app", "mailboxes.d/a.yaml"} {
+		if err := os.Chtimes(filepath.Join(s.dir, name), past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.Stale() {
+		t.Fatal("old files count as changed")
+	}
+	s.write("mailboxes.d/b.yaml", "mailboxes: []")
+	if !c.Stale() {
+		t.Fatal("a new file is not seen")
 	}
 }

@@ -1,7 +1,7 @@
 // Package directory turns the broker's files into validated words: the process's own settings (broker.yaml), applications,
 // defaults and mailboxes (mailboxes.d/*.yaml) and the policy.
 //
-//	c, complaints := directory.Load("broker.yaml")   // everything that is wrong, with file, line, column, option, remedy
+//	c, complaints := directory.Load("broker.yaml", nil)   // everything that is wrong, with file, line, column, option, remedy
 //	d := directory.Open("broker.yaml", c, log)       // keeps it, and
 //	d.Reload()                                       // replaces it whole when the files have become another good state
 //	d.Now().Find("support@contoso.com").Inbound      // the section pop-client: protocol, grant, credential, endpoint

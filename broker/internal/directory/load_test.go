@@ -42,7 +42,7 @@ func (s *site) write(name, text string) {
 func (s *site) load(text string) (*Config, config.Complaints) {
 	s.t.Helper()
 	s.write("mailboxes.d/a.yaml", text)
-	return Load(filepath.Join(s.dir, "broker.yaml"))
+	return Load(filepath.Join(s.dir, "broker.yaml"), nil)
 }
 
 func (s *site) good(text string) *Config {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"mailporter/broker/internal/policy"
 	"mailporter/broker/internal/token"
@@ -15,7 +16,9 @@ import (
 
 // loader reads one state of the files.
 type loader struct {
+	began        time.Time
 	settings     Settings
+	root         *config.Map // broker.yaml
 	docs         []*config.Doc
 	applications map[string]*config.Map
 	defaults     *config.Map            // the one that some file has, or nil
@@ -28,10 +31,14 @@ type loader struct {
 }
 
 // Load reads broker.yaml and everything that it names. The Config is usable if the complaints hold no more than warnings.
-func Load(path string) (*Config, config.Complaints) {
-	l := &loader{applications: map[string]*config.Map{}, named: map[string]*config.Map{}, mailboxes: map[string]*Mailbox{},
+// more may complain about broker.yaml itself; nil = nothing more to say.
+func Load(path string, more func(root *config.Map, s Settings)) (*Config, config.Complaints) {
+	l := &loader{began: time.Now(), applications: map[string]*config.Map{}, named: map[string]*config.Map{}, mailboxes: map[string]*Mailbox{},
 		places: map[string]string{}, credentials: map[string]*token.Credential{}, read: map[secret.Ref]secret.String{}}
 	l.readSettings(path)
+	if more != nil {
+		more(l.root, l.settings)
+	}
 	files := l.files()
 	for _, f := range files {
 		l.readShared(f)
@@ -237,7 +244,7 @@ func (l *loader) finishDefaults(m *config.Map) {
 }
 
 func (l *loader) config() *Config {
-	c := &Config{Settings: l.settings, byAddress: l.mailboxes, replaced: make(chan struct{})}
+	c := &Config{Settings: l.settings, byAddress: l.mailboxes, live: l.credentials, began: l.began, replaced: make(chan struct{})}
 	for _, box := range l.mailboxes {
 		c.Mailboxes = append(c.Mailboxes, box)
 	}

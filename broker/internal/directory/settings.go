@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mailporter/kit/config"
+	"mailporter/kit/daemon"
 )
 
 // readSettings reads broker.yaml.
@@ -15,12 +16,14 @@ func (l *loader) readSettings(path string) {
 	doc := config.Read(path)
 	l.docs = append(l.docs, doc)
 	m := doc.Root()
+	l.root = m
 	s := &l.settings
 	s.File = path
 	s.Listen = m.Address("listen", "127.0.0.1:9443")
 	s.Admin = m.Address("admin", "127.0.0.1:9090")
 	readTLS(m.Map("tls"), s)
 	s.Store = readStore(m)
+	s.StorePassword = l.secret(m, "store-password")
 	s.Keyset = readKeyset(m, s.Store)
 	s.PolicyFile = readPolicy(m)
 	s.Patterns = m.Paths("mailboxes")
@@ -38,14 +41,10 @@ func (l *loader) readSettings(path string) {
 	m.Done()
 }
 
+// readTLS: without tls the broker runs only with -insecure, which its main decides about.
 func readTLS(m *config.Map, s *Settings) {
-	s.Certificate, s.Key, s.ClientCA = m.Path("certificate", ""), m.Path("key", ""), m.Path("client-ca", "")
-	m.Done()
-	given := m.Has("certificate") || m.Has("key") || m.Has("client-ca")
-	for _, key := range []string{"certificate", "key", "client-ca"} {
-		if given && !m.Has(key) {
-			m.Complain(key, "is missing", "mutual TLS needs certificate, key and client-ca")
-		}
+	if m.Present() {
+		s.TLS = daemon.ReadTLS(m, "client-ca")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"mailporter/broker/internal/policy"
 	"mailporter/broker/internal/token"
+	"mailporter/kit/daemon"
 	"mailporter/kit/secret"
 )
 
@@ -14,30 +15,31 @@ type Config struct {
 	Policy    *policy.Policy
 	Mailboxes []*Mailbox // in the order of addresses
 	byAddress map[string]*Mailbox
-	secrets   []string      // files that secrets were read from
-	replaced  chan struct{} // closed when another Config has taken its place
+	live      map[string]*token.Credential // by ID and version
+	secrets   []string                     // files that secrets were read from
+	began     time.Time                    // when reading began
+	replaced  chan struct{}                // closed when another Config has taken its place
 }
 
 // Settings is broker.yaml: what the process itself needs. A change takes effect at the next start, but for the lists of
 // mailbox files, authorities and certificates.
 type Settings struct {
-	File        string
-	Listen      string // host:port of gRPC
-	Admin       string // host:port of HTTP, empty = none
-	Certificate string // paths of the listener's own certificate and key, and of the bundle that callers' must chain to
-	Key         string
-	ClientCA    string
-	Store       string   // file:DIR with an absolute path, or a Redis URL
-	Keyset      string   // path
-	PolicyFile  string   // path
-	Patterns    []string // globs of mailbox files
-	AuditFile   string   // path; empty = standard output
-	TrustedCA   []string // paths of more roots for identity providers
-	IdentityVia string   // proxy for identity providers: http://host:port or socks5://host:port
-	MailVia     string   // proxy that workers are told to use for mail servers
-	Authorities []string // allowed besides Microsoft's clouds and Google: host or host:port, lower case
-	Remedies    string   // path of a table that overrides remedies, or empty
-	DrainTime   time.Duration
+	File          string
+	Listen        string          // host:port of gRPC
+	Admin         string          // host:port of HTTP, empty = none
+	TLS           daemon.TLSFiles // of the listener; CA is what callers' certificates must descend from; zero = none given
+	Store         string          // file:DIR with an absolute path, or a Redis URL
+	StorePassword secret.String   // of Redis, instead of one in the URL
+	Keyset        string          // path
+	PolicyFile    string          // path
+	Patterns      []string        // globs of mailbox files
+	AuditFile     string          // path; empty = standard output
+	TrustedCA     []string        // paths of more roots for identity providers
+	IdentityVia   string          // proxy for identity providers: http://host:port or socks5://host:port
+	MailVia       string          // proxy that workers are told to use for mail servers
+	Authorities   []string        // allowed besides Microsoft's clouds and Google: host or host:port, lower case
+	Remedies      string          // path of a table that overrides remedies, or empty
+	DrainTime     time.Duration
 }
 
 // Direction is one side of a mailbox.

@@ -12,6 +12,7 @@ import (
 	"mailporter/broker/internal/keeper"
 	"mailporter/broker/internal/store/seal"
 	"mailporter/broker/internal/token"
+	"mailporter/kit/secret"
 )
 
 // Store is keeper.Cache and keeper.Credentials in Redis. Any number of goroutines may use it.
@@ -31,8 +32,9 @@ const (
 
 // Config says where Redis is.
 type Config struct {
-	URL   string      // see parse; may hold a password
-	Roots *tls.Config // for TLS with roots of one's own; nil = the system's
+	URL      string        // see parse; may hold a password
+	Password secret.String // instead of one in the URL; may be empty
+	Roots    *tls.Config   // for TLS with roots of one's own; nil = the system's
 }
 
 // Open connects in the background: a broker starts without its Redis and works as far as it can. Only a URL that makes no
@@ -41,6 +43,9 @@ func Open(c Config, s *seal.Sealer, log *slog.Logger) (*Store, error) {
 	o, err := parse(c.URL, c.Roots)
 	if err != nil {
 		return nil, err
+	}
+	if !c.Password.Empty() {
+		o.Password = c.Password.Reveal()
 	}
 	client := redis.NewUniversalClient(o)
 	ctx, stop := context.WithCancel(context.Background())
