@@ -33,10 +33,10 @@ func (s State) String() string { return stateNames[s] }
 
 // Submission is a message on its way into the Outbox.
 type Submission struct {
-	Mailbox  string // the configured mailbox that sends it
-	Envelope mail.Envelope
-	Body     io.Reader // read to its end
-	Request  string    // the submitter's id: the same one twice is one message; empty = none
+	Mailbox  string        // the configured mailbox that sends it
+	Envelope mail.Envelope // at least one recipient, and none twice
+	Body     io.Reader     // read to its end; its error is Add's, and then nothing was added
+	Request  string        // the submitter's id: the same one twice is one message; empty = none
 }
 
 // Job is one message of one mailbox with the recipients that are still open.
@@ -46,8 +46,8 @@ type Job struct {
 	Mailbox  string        // the configured mailbox that sends it
 	Envelope mail.Envelope // Recipients: only the open ones
 	Size     int64         // bytes
-	Attempts int           // made before this one
-	InDoubt  bool          // an earlier attempt ended without an answer
+	Attempts int           // made before this one; a claim that lapsed was one
+	InDoubt  bool          // an earlier attempt ended without an answer, or a claim lapsed: somebody may have it already
 	Accepted time.Time     // when the Outbox took it
 }
 
@@ -65,6 +65,7 @@ type Verdict struct {
 	At    time.Time // when to try Later again
 	Doubt bool      // Later's recipients may have it already: their state is Unknown, not Deferred
 	Held  bool      // Later's recipients wait for an operator: they are not claimed again
+	Free  bool      // it was no attempt: Job.Attempts does not grow
 }
 
 // RecipientStatus is one recipient of a kept message.

@@ -1,0 +1,310 @@
+package outboundtest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/outbound"
+)
+
+// Memory is an Outbox that forgets everything with the process. The zero value is empty; it is safe for use by many
+// goroutines and works inside synctest bubbles.
+type Memory struct {
+	// Before is called before each step with its name (add, claim, extend, open, settle, next); an error is the step's
+	// result and the step does not happen. Nil: everything works.
+	Before func(step string) error
+
+	mu      sync.Mutex
+	entries []*entry
+	added   int
+	claims  int
+	changed chan struct{}
+}
+
+type entry struct {
+	id         string
+	submission outbound.Submission
+	body       []byte
+	accepted   time.Time
+	next       time.Time // zero = never
+	attempts   int
+	doubt      bool
+	claim      string
+	until      time.Time // the claim's end
+	recipients []outbound.RecipientStatus
+}
+
+func (m *Memory) step(name string) error {
+	if m.Before == nil {
+		return nil
+	}
+	return m.Before(name)
+}
+
+// Add implements outbound.Outbox.
+func (m *Memory) Add(_ context.Context, s outbound.Submission) (string, error) {
+	if err := m.step("add"); err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(s.Body)
+	if err != nil {
+		return "", fmt.Errorf("read message: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := slices.IndexFunc(m.entries, func(e *entry) bool { return s.Request != "" && e.submission.Request == s.Request }); i >= 0 {
+		return m.entries[i].id, nil
+	}
+	m.added++
+	e := &entry{id: strconv.Itoa(m.added), submission: s, body: body, accepted: time.Now(), next: time.Now()}
+	for _, r := range s.Envelope.Recipients {
+		e.recipients = append(e.recipients, outbound.RecipientStatus{Address: r.Address, Changed: e.accepted})
+	}
+	m.entries = append(m.entries, e)
+	m.signal()
+	return e.id, nil
+}
+
+// signal tells one listener; m.mu is held.
+func (m *Memory) signal() {
+	if m.changed == nil {
+		m.changed = make(chan struct{}, 1)
+	}
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Claim implements outbound.Outbox.
+func (m *Memory) Claim(_ context.Context, mailboxes []string, limit, most int, ttl time.Duration) ([]outbound.Job, error) {
+	if err := m.step("claim"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	busy := m.lapse(now)
+	var jobs []outbound.Job
+	for _, e := range m.byDue() {
+		box := e.submission.Mailbox
+		if len(jobs) == most || busy[box] >= limit || e.next.After(now) || !slices.Contains(mailboxes, box) {
+			continue
+		}
+		busy[box]++
+		jobs = append(jobs, m.claim(e, now.Add(ttl)))
+	}
+	return jobs, nil
+}
+
+// lapse ends the claims that are over and counts the others by mailbox; m.mu is held.
+func (m *Memory) lapse(now time.Time) map[string]int {
+	busy := map[string]int{}
+	for _, e := range m.entries {
+		switch {
+		case e.claim == "":
+		case now.Before(e.until):
+			busy[e.submission.Mailbox]++
+		default:
+			e.claim, e.doubt, e.next = "", true, e.until
+			e.attempts++
+			e.set(outbound.Unknown, "the worker that was sending it is gone", outbound.Sending)
+		}
+	}
+	return busy
+}
+
+// byDue lists what waits for an attempt, the longest waiting first; m.mu is held.
+func (m *Memory) byDue() []*entry {
+	open := slices.DeleteFunc(slices.Clone(m.entries), func(e *entry) bool { return e.claim != "" || e.next.IsZero() })
+	slices.SortStableFunc(open, func(a, b *entry) int { return a.next.Compare(b.next) })
+	return open
+}
+
+func (m *Memory) claim(e *entry, until time.Time) outbound.Job {
+	m.claims++
+	e.claim, e.until = "claim-"+strconv.Itoa(m.claims), until
+	env := e.submission.Envelope
+	env.Recipients = slices.DeleteFunc(slices.Clone(env.Recipients), func(r mail.Recipient) bool { return !e.open(r.Address) })
+	e.set(outbound.Sending, "", outbound.Queued, outbound.Deferred, outbound.Unknown)
+	return outbound.Job{
+		ID: e.id, Claim: e.claim, Mailbox: e.submission.Mailbox, Envelope: env, Size: int64(len(e.body)),
+		Attempts: e.attempts, InDoubt: e.doubt, Accepted: e.accepted,
+	}
+}
+
+func (e *entry) open(address string) bool {
+	return slices.ContainsFunc(e.recipients, func(r outbound.RecipientStatus) bool {
+		return r.Address == address && r.State != outbound.Sent && r.State != outbound.Dead
+	})
+}
+
+// set moves every recipient that is in one of the states from into state to.
+func (e *entry) set(to outbound.State, reason string, from ...outbound.State) {
+	for i := range e.recipients {
+		if slices.Contains(from, e.recipients[i].State) {
+			e.mark(e.recipients[i].Address, to, reason)
+		}
+	}
+}
+
+func (e *entry) mark(address string, to outbound.State, reason string) {
+	for i := range e.recipients {
+		if r := &e.recipients[i]; r.Address == address {
+			r.State, r.Reason, r.Changed = to, reason, time.Now()
+		}
+	}
+}
+
+// held finds the entry that j holds; m.mu is held.
+func (m *Memory) held(j outbound.Job) (*entry, error) {
+	for _, e := range m.entries {
+		if e.id == j.ID && e.claim == j.Claim && j.Claim != "" && time.Now().Before(e.until) {
+			return e, nil
+		}
+	}
+	return nil, outbound.ErrLost
+}
+
+// Extend implements outbound.Outbox.
+func (m *Memory) Extend(_ context.Context, j outbound.Job, ttl time.Duration) error {
+	if err := m.step("extend"); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.held(j)
+	if err == nil {
+		e.until = time.Now().Add(ttl)
+	}
+	return err
+}
+
+// Open implements outbound.Outbox.
+func (m *Memory) Open(_ context.Context, j outbound.Job) (io.ReadCloser, error) {
+	if err := m.step("open"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.entries {
+		if e.id == j.ID {
+			return io.NopCloser(bytes.NewReader(e.body)), nil
+		}
+	}
+	return nil, fmt.Errorf("open message %s: there is none", j.ID)
+}
+
+// Settle implements outbound.Outbox.
+func (m *Memory) Settle(_ context.Context, j outbound.Job, v outbound.Verdict) error {
+	if err := m.step("settle"); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.held(j)
+	if err != nil {
+		return err
+	}
+	e.settle(v)
+	m.entries = slices.DeleteFunc(m.entries, (*entry).done)
+	m.signal()
+	return nil
+}
+
+func (e *entry) settle(v outbound.Verdict) {
+	for _, a := range v.Sent {
+		e.mark(a, outbound.Sent, "")
+	}
+	for _, f := range v.Dead {
+		e.mark(f.Address, outbound.Dead, f.Reason)
+	}
+	later := outbound.Deferred
+	if v.Doubt {
+		later = outbound.Unknown
+	}
+	for _, f := range v.Later {
+		e.mark(f.Address, later, f.Reason)
+	}
+	e.claim, e.doubt, e.next = "", v.Doubt, v.At
+	if len(v.Later) == 0 || v.Held {
+		e.next = time.Time{}
+	}
+	if !v.Free {
+		e.attempts++
+	}
+}
+
+// done says whether everybody has it.
+func (e *entry) done() bool {
+	return !slices.ContainsFunc(e.recipients, func(r outbound.RecipientStatus) bool { return r.State != outbound.Sent })
+}
+
+// Next implements outbound.Outbox.
+func (m *Memory) Next(_ context.Context, mailboxes []string) (time.Time, error) {
+	if err := m.step("next"); err != nil {
+		return time.Time{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lapse(time.Now())
+	for _, e := range m.byDue() {
+		if slices.Contains(mailboxes, e.submission.Mailbox) {
+			return e.next, nil
+		}
+	}
+	return time.Time{}, nil
+}
+
+// List implements outbound.Outbox.
+func (m *Memory) List(_ context.Context, mailbox string, most int) ([]outbound.Status, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lapse(time.Now())
+	var all []outbound.Status
+	for _, e := range m.entries {
+		if mailbox == "" || mailbox == e.submission.Mailbox {
+			all = append(all, e.status())
+		}
+	}
+	slices.SortStableFunc(all, func(a, b outbound.Status) int { return cmp.Compare(a.Accepted.UnixNano(), b.Accepted.UnixNano()) })
+	return all[:min(most, len(all))], nil
+}
+
+func (e *entry) status() outbound.Status {
+	return outbound.Status{
+		ID: e.id, Mailbox: e.submission.Mailbox, From: e.submission.Envelope.From, Size: int64(len(e.body)),
+		Accepted: e.accepted, Attempts: e.attempts, Next: e.next, Recipients: slices.Clone(e.recipients),
+	}
+}
+
+// Changed implements outbound.Outbox.
+func (m *Memory) Changed() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.changed == nil {
+		m.changed = make(chan struct{}, 1)
+	}
+	return m.changed
+}
+
+// States counts all recipients by their state.
+func (m *Memory) States() map[outbound.State]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	count := map[outbound.State]int{}
+	for _, e := range m.entries {
+		for _, r := range e.recipients {
+			count[r.State]++
+		}
+	}
+	return count
+}

@@ -1,0 +1,15 @@
+package outboundtest_test
+
+import (
+	"testing"
+
+	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/outbound/outboundtest"
+)
+
+func TestOutboxInMemory(t *testing.T) {
+	outboundtest.Outbox(t, func(*testing.T) func(*testing.T) outbound.Outbox {
+		m := &outboundtest.Memory{}
+		return func(*testing.T) outbound.Outbox { return m }
+	})
+}
