@@ -1,0 +1,219 @@
+package maildir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"mailporter/workers/internal/mail"
+)
+
+// box is one Maildir.
+type box struct {
+	path string
+	new  *syncer
+
+	mu       sync.Mutex
+	known    map[string]bool // names in cur, without flags; nil = not read yet
+	curStamp int64           // modification time of cur when it was read
+	putting  map[string]chan struct{}
+}
+
+func newBox(path string) *box {
+	return &box{path: path, new: &syncer{path: filepath.Join(path, "new")}, putting: map[string]chan struct{}{}}
+}
+
+// make makes what is missing and makes it durable, all new parents included.
+func (b *box) make() error {
+	for _, sub := range []string{"tmp", "new", "cur"} {
+		if err := makeDurable(filepath.Join(b.path, sub)); err != nil {
+			return err
+		}
+	}
+	return b.sweep()
+}
+
+// makeDurable is MkdirAll with an fsync of every folder that got a new entry.
+func makeDurable(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDurable(filepath.Dir(path)); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(path))
+}
+
+// sweep removes what an earlier process left in tmp. Names say whose they are: other programs' files are not touched.
+func (b *box) sweep() error {
+	old, err := filepath.Glob(filepath.Join(b.path, "tmp", tmpPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range old {
+		if err := removeAbandoned(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tmpPrefix begins the names of our files in tmp; the process id follows.
+const tmpPrefix = "mp-tmp-"
+
+// removeAbandoned removes a file of tmp whose process is gone.
+func removeAbandoned(path string) error {
+	var pid int
+	if n, err := fmt.Sscanf(filepath.Base(path), tmpPrefix+"%d-", &pid); n != 1 || err != nil || pid == os.Getpid() {
+		return nil
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+		return nil // another worker of this machine is writing it
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// deliver leaves exactly one copy under name. Two Puts of one name wait for each other.
+func (b *box) deliver(name string, body mail.Body) error {
+	defer b.enter(name)()
+	there, err := b.has(name)
+	if err != nil {
+		return err
+	}
+	if there {
+		return b.new.sync() // it may have been linked by a Put that died before its fsync
+	}
+	tmp, err := b.write(body)
+	if err != nil {
+		return err
+	}
+	// Link, not rename: it does not replace a file that somebody else, another process, put there meanwhile.
+	err = os.Link(tmp, filepath.Join(b.path, "new", name))
+	if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	if err := errors.Join(err, os.Remove(tmp)); err != nil {
+		return err
+	}
+	return b.new.sync()
+}
+
+// enter waits until nobody delivers name; the result ends the turn.
+func (b *box) enter(name string) (leave func()) {
+	b.mu.Lock()
+	for {
+		busy := b.putting[name]
+		if busy == nil {
+			break
+		}
+		b.mu.Unlock()
+		<-busy
+		b.mu.Lock()
+	}
+	done := make(chan struct{})
+	b.putting[name] = done
+	b.mu.Unlock()
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.putting, name)
+		close(done)
+	}
+}
+
+// has says whether the message is in new or cur.
+func (b *box) has(name string) (bool, error) {
+	_, err := os.Lstat(filepath.Join(b.path, "new", name))
+	if err == nil {
+		return true, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return b.inCur(name)
+}
+
+// settled is how old a folder's modification time must be to prove that nothing changed since: its clock ticks in
+// milliseconds or, on some file systems, in seconds.
+const settled = 3 * time.Second
+
+// inCur says whether a mail program moved the message to cur, under name + ":2,FLAGS". The folder is read again only
+// when it changed.
+func (b *box) inCur(name string) (bool, error) {
+	cur := filepath.Join(b.path, "cur")
+	info, err := os.Stat(cur)
+	if err != nil {
+		return false, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if stamp := info.ModTime().UnixNano(); b.known == nil || stamp != b.curStamp {
+		known, err := namesIn(cur)
+		if err != nil {
+			return false, err
+		}
+		b.known, b.curStamp = known, stamp
+		if time.Since(info.ModTime()) < settled {
+			b.curStamp = 0
+		}
+	}
+	return b.known[name], nil
+}
+
+// namesIn are our names in cur, without what mail programs added.
+func namesIn(cur string) (map[string]bool, error) {
+	d, err := os.Open(cur)
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.Readdirnames(-1)
+	if err := errors.Join(err, d.Close()); err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	for _, n := range all {
+		if base, _, _ := strings.Cut(n, ":"); strings.HasPrefix(base, "mp-") {
+			known[base] = true
+		}
+	}
+	return known, nil
+}
+
+// write writes the body to tmp, durably, and returns the path.
+func (b *box) write(body mail.Body) (path string, err error) {
+	r, err := body.Open()
+	if err != nil {
+		return "", fmt.Errorf("open the message: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Join(b.path, "tmp"), fmt.Sprintf("%s%d-*", tmpPrefix, os.Getpid()))
+	if err != nil {
+		return "", errors.Join(err, r.Close())
+	}
+	n, err := io.Copy(f, r)
+	if err == nil && n != body.Size() {
+		err = fmt.Errorf("the message ended after %d of %d bytes", n, body.Size())
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close(), r.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
