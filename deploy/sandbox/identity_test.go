@@ -452,3 +452,28 @@ func TestGetAtTheTokenEndpoint(t *testing.T) {
 		t.Errorf("got %d %s", a.status, a.raw)
 	}
 }
+
+func TestASecretIsRotatedWhileItRuns(t *testing.T) {
+	sb := start(t, contoso())
+	ask := func(value string) int {
+		return post(t, sb, entra(sb, tenantID), form("grant_type", "client_credentials", "client_id", service, "client_secret", value, "scope", appOnly)).status
+	}
+	done := make(chan struct{})
+	go func() { // somebody asks all the while
+		defer close(done)
+		for range 20 {
+			sb.Directory().MayOpen(idp.Claims{Tenant: tenantID, Client: service}, support)
+			_, _ = sb.Directory().User(support)
+		}
+	}()
+	if !sb.Directory().UpdateApp(tenantID, service, func(a *sandbox.App) { a.Secrets[0].Value = "new" }) {
+		t.Fatal("no such application")
+	}
+	<-done
+	if old, fresh := ask(secret), ask("new"); old != 401 || fresh != 200 {
+		t.Errorf("old secret %d, new one %d", old, fresh)
+	}
+	if sb.Directory().UpdateApp(tenantID, "nobody", nil) || sb.Directory().UpdateUser("nobody@contoso.example", nil) {
+		t.Error("changed what does not exist")
+	}
+}
