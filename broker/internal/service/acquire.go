@@ -188,8 +188,8 @@ func (s *Server) ReportRejection(ctx context.Context, req *brokerv1.ReportReject
 	if no != nil {
 		return nil, c.close(ctx, no)
 	}
-	resp, no := c.reject(ctx, section, refused)
-	if err := c.close(ctx, no); err != nil {
+	resp := c.reject(ctx, section, refused)
+	if err := c.close(ctx, nil); err != nil {
 		return nil, err
 	}
 	s.Log.Warn("a mail server refused a credential", "mailbox", section.Mailbox, "protocol", string(section.Protocol), "kind", req.GetKind().String(),
@@ -200,20 +200,17 @@ func (s *Server) ReportRejection(ctx context.Context, req *brokerv1.ReportReject
 // passwordWait is how long to leave a refused password alone: one more try may lock the account.
 const passwordWait = 5 * time.Minute
 
-func (c *call) reject(ctx context.Context, s *directory.Section, refused secret.Fingerprint) (*brokerv1.ReportRejectionResponse, *refusal) {
+func (c *call) reject(ctx context.Context, s *directory.Section, refused secret.Fingerprint) *brokerv1.ReportRejectionResponse {
 	if s.Credential == nil {
 		c.entry.Fingerprint = "" // a password's would be a hint
 		return &brokerv1.ReportRejectionResponse{Outcome: brokerv1.RejectionOutcome_REJECTION_OUTCOME_SUPPRESSED,
-			RetryDelay: durationpb.New(passwordWait), Remedy: "the operator of the broker must correct the mailbox's password"}, nil
+			RetryDelay: durationpb.New(passwordWait), Remedy: "the operator of the broker must correct the mailbox's password"}
 	}
-	r, err := c.server.Tokens.Reject(ctx, keeper.Wish{Credential: s.Credential, Audience: s.Audience, Margin: s.Margin}, refused)
-	if err != nil {
-		return nil, fromError(err, s.Credential)
-	}
+	r := c.server.Tokens.Reject(ctx, s.Credential, s.Audience, refused)
 	resp := &brokerv1.ReportRejectionResponse{Outcome: outcomeOut(r.Outcome), CurrentGeneration: r.Generation}
 	c.entry.Generation, c.entry.Reason = r.Generation, string(r.Outcome)
 	if r.Fault != nil {
 		resp.Remedy, resp.RetryDelay = r.Fault.Remedy, durationpb.New(max(r.Fault.After, leastWait))
 	}
-	return resp, nil
+	return resp
 }

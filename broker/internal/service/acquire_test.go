@@ -234,11 +234,11 @@ func TestReportRejection(t *testing.T) {
 		"suppressed": {keeper.Rejection{Outcome: keeper.Suppressed, Fault: &remedy.Fault{Remedy: "look", After: time.Minute}}, brokerv1.RejectionOutcome_REJECTION_OUTCOME_SUPPRESSED},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b.keeper.reject = func(f secret.Fingerprint) (keeper.Rejection, error) {
+			b.keeper.reject = func(f secret.Fingerprint) keeper.Rejection {
 				if f != sum {
 					t.Error("another fingerprint")
 				}
-				return tc.answer, nil
+				return tc.answer
 			}
 			resp, err := c.ReportRejection(b.ctx(), &brokerv1.ReportRejectionRequest{Selector: inbound("support@contoso.com"), Fingerprint: sum[:],
 				Kind: brokerv1.RejectionKind_REJECTION_KIND_SASL, Server: "h:993"})

@@ -68,7 +68,7 @@ type tokens struct {
 	mu     sync.Mutex
 	wishes []keeper.Wish
 	ask    func(ctx context.Context, w keeper.Wish) (keeper.Handout, error)
-	reject func(secret.Fingerprint) (keeper.Rejection, error)
+	reject func(secret.Fingerprint) keeper.Rejection
 	status keeper.Status
 }
 
@@ -79,11 +79,11 @@ func (k *tokens) Ask(ctx context.Context, w keeper.Wish) (keeper.Handout, error)
 	return k.ask(ctx, w)
 }
 
-func (k *tokens) Reject(_ context.Context, _ keeper.Wish, f secret.Fingerprint) (keeper.Rejection, error) {
+func (k *tokens) Reject(_ context.Context, _ *token.Credential, _ token.Audience, f secret.Fingerprint) keeper.Rejection {
 	return k.reject(f)
 }
 
-func (k *tokens) Status(*token.Credential, token.Audience) keeper.Status { return k.status }
+func (k *tokens) Status(context.Context, *token.Credential, token.Audience) keeper.Status { return k.status }
 
 // good hands out a token that lives for an hour.
 func good(_ context.Context, w keeper.Wish) (keeper.Handout, error) {

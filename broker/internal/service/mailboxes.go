@@ -89,7 +89,7 @@ func (s *Server) GetMailbox(ctx context.Context, req *brokerv1.GetMailboxRequest
 	c.entry.Rule = policy.NoRule
 	var box *brokerv1.Mailbox
 	if found := now.Find(req.GetMailbox()); found != nil {
-		box = s.visible(now, c.entry.Identity, found)
+		box = s.visible(ctx, now, c.entry.Identity, found)
 	}
 	if box == nil {
 		return nil, c.close(ctx, deniedRefusal())
@@ -102,12 +102,12 @@ func (s *Server) GetMailbox(ctx context.Context, req *brokerv1.GetMailboxRequest
 }
 
 // visible is what the identity may see of a mailbox, or nil.
-func (s *Server) visible(c *directory.Config, identity string, box *directory.Mailbox) *brokerv1.Mailbox {
+func (s *Server) visible(ctx context.Context, c *directory.Config, identity string, box *directory.Mailbox) *brokerv1.Mailbox {
 	out := &brokerv1.Mailbox{Address: box.Address}
 	for _, side := range box.Sides() {
 		if sees(c.Policy, identity, side, policy.Settings, policy.Admin) {
 			out.Settings = append(out.Settings, settingsOf(side, c.MailVia))
-			out.Statuses = append(out.Statuses, s.statusOf(side))
+			out.Statuses = append(out.Statuses, s.statusOf(ctx, side))
 		}
 	}
 	if len(out.Settings) == 0 {
@@ -136,7 +136,7 @@ func (s *Server) ListMailboxes(ctx context.Context, req *brokerv1.ListMailboxesR
 	now, who := s.Directory.Now(), s.callerOf(ctx)
 	resp := &brokerv1.ListMailboxesResponse{}
 	for _, box := range now.Mailboxes[begin(now.Mailboxes, string(after)):] {
-		m := s.wanted(now, who.identity, box, req)
+		m := s.wanted(ctx, now, who.identity, box, req)
 		if m == nil {
 			continue
 		}
@@ -158,11 +158,11 @@ func begin(boxes []*directory.Mailbox, after string) int {
 	return sort.Search(len(boxes), func(i int) bool { return strings.ToLower(boxes[i].Address) > after })
 }
 
-func (s *Server) wanted(c *directory.Config, identity string, box *directory.Mailbox, req *brokerv1.ListMailboxesRequest) *brokerv1.Mailbox {
+func (s *Server) wanted(ctx context.Context, c *directory.Config, identity string, box *directory.Mailbox, req *brokerv1.ListMailboxesRequest) *brokerv1.Mailbox {
 	if p := req.GetAddressPattern(); p != "" && !policy.MatchText(strings.ToLower(p), strings.ToLower(box.Address)) {
 		return nil
 	}
-	m := s.visible(c, identity, box)
+	m := s.visible(ctx, c, identity, box)
 	if m == nil || len(req.GetStates()) == 0 {
 		return m
 	}

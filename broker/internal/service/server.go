@@ -29,8 +29,8 @@ import (
 // Tokens is the part of *keeper.Keeper that is served.
 type Tokens interface {
 	Ask(ctx context.Context, w keeper.Wish) (keeper.Handout, error)
-	Reject(ctx context.Context, w keeper.Wish, refused secret.Fingerprint) (keeper.Rejection, error)
-	Status(c *token.Credential, a token.Audience) keeper.Status
+	Reject(ctx context.Context, c *token.Credential, a token.Audience, refused secret.Fingerprint) keeper.Rejection
+	Status(ctx context.Context, c *token.Credential, a token.Audience) keeper.Status
 }
 
 // Config is what a Server needs.

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -130,12 +131,12 @@ func outboundOf(p *directory.Post) *brokerv1.OutboundSettings {
 }
 
 // statusOf is how the section's credential fares. A password is healthy until somebody finds out otherwise.
-func (s *Server) statusOf(sec *directory.Section) *brokerv1.MailboxStatus {
+func (s *Server) statusOf(ctx context.Context, sec *directory.Section) *brokerv1.MailboxStatus {
 	out := &brokerv1.MailboxStatus{Selector: selector(sec), Protocol: protocols[sec.Protocol], Grant: string(sec.Grant), State: brokerv1.State_STATE_HEALTHY}
 	if sec.Grant == token.Basic || sec.Grant == token.None {
 		return out
 	}
-	st := s.Tokens.Status(sec.Credential, sec.Audience)
+	st := s.Tokens.Status(ctx, sec.Credential, sec.Audience)
 	out.State, out.Credential, out.Generation = states[st.State], sec.Credential.Label, st.Generation
 	if st.Fault != nil {
 		out.FailureClass, out.Reason, out.Remedy = classes[st.Fault.Class], st.Fault.Reason, st.Fault.Remedy
