@@ -83,7 +83,9 @@ func (k *tokens) Reject(_ context.Context, _ *token.Credential, _ token.Audience
 	return k.reject(f)
 }
 
-func (k *tokens) Status(context.Context, *token.Credential, token.Audience) keeper.Status { return k.status }
+func (k *tokens) Status(context.Context, *token.Credential, token.Audience) keeper.Status {
+	return k.status
+}
 
 // good hands out a token that lives for an hour.
 func good(_ context.Context, w keeper.Wish) (keeper.Handout, error) {
