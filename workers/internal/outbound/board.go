@@ -1,0 +1,174 @@
+package outbound
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// MailboxStatus is how sending from one mailbox stands, for people.
+type MailboxStatus struct {
+	Mailbox     string    `json:"mailbox"`
+	Protocol    string    `json:"protocol"`
+	State       string    `json:"state"` // ready, sending, paused, failing
+	Running     int       `json:"running"`
+	Sent        int       `json:"sent"` // messages since this worker started
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	PausedUntil time.Time `json:"paused_until,omitzero"`
+	Problem     *Problem  `json:"problem,omitempty"` // of the last attempt
+}
+
+// Problem is why an attempt failed, and what to do.
+type Problem struct {
+	Kind   string    `json:"kind"`
+	Reason string    `json:"reason,omitempty"`
+	Remedy string    `json:"remedy,omitempty"`
+	Text   string    `json:"text"`
+	Since  time.Time `json:"since"`
+}
+
+// Board is the status of all mailboxes of a worker. The zero value is empty; it is safe for use by many goroutines.
+type Board struct {
+	mu    sync.Mutex
+	boxes map[string]*MailboxStatus
+}
+
+// List is sorted by mailbox.
+func (b *Board) List() []MailboxStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]MailboxStatus, 0, len(b.boxes))
+	for _, s := range b.boxes {
+		all = append(all, *s)
+	}
+	slices.SortFunc(all, func(x, y MailboxStatus) int { return strings.Compare(x.Mailbox, y.Mailbox) })
+	return all
+}
+
+// ServeHTTP answers with List as JSON.
+func (b *Board) ServeHTTP(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.List()) }
+
+// change makes a mailbox known if need be. A nil Board keeps nothing.
+func (b *Board) change(mailbox string, fn func(*MailboxStatus)) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.boxes == nil {
+		b.boxes = map[string]*MailboxStatus{}
+	}
+	s := b.boxes[mailbox]
+	if s == nil {
+		s = &MailboxStatus{Mailbox: mailbox}
+		b.boxes[mailbox] = s
+	}
+	fn(s)
+	s.State = s.word()
+}
+
+func (s *MailboxStatus) word() string {
+	switch {
+	case s.Running > 0:
+		return "sending"
+	case time.Now().Before(s.PausedUntil):
+		return "paused"
+	case s.Problem != nil:
+		return "failing"
+	}
+	return "ready"
+}
+
+func (b *Board) ended(mailbox string, sent bool, err error) {
+	b.change(mailbox, func(s *MailboxStatus) {
+		s.Running--
+		if err != nil {
+			s.fail(err)
+			return
+		}
+		s.Problem = nil
+		if sent {
+			s.Sent++
+			s.LastSuccess = time.Now()
+		}
+	})
+}
+
+func (s *MailboxStatus) fail(err error) {
+	since := time.Now()
+	if s.Problem != nil {
+		since = s.Problem.Since
+	}
+	reason, remedy := why(err)
+	s.Problem = &Problem{Kind: kindOf(err).String(), Reason: reason, Remedy: remedy, Text: oneLine(err), Since: since}
+}
+
+func (b *Board) forget(mailbox string) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.boxes, mailbox)
+}
+
+// listed is a Status as the admin page shows it.
+type listed struct {
+	ID         string            `json:"id"`
+	Mailbox    string            `json:"mailbox"`
+	From       string            `json:"from"`
+	Size       int64             `json:"size_bytes"`
+	Accepted   time.Time         `json:"accepted"`
+	Attempts   int               `json:"attempts"`
+	Next       time.Time         `json:"next_attempt,omitzero"`
+	Recipients []listedRecipient `json:"recipients"`
+}
+
+type listedRecipient struct {
+	Address string    `json:"address"`
+	State   string    `json:"state"`
+	Reason  string    `json:"reason,omitempty"`
+	Changed time.Time `json:"changed"`
+}
+
+// Listing answers with the messages that are not sent, the oldest first, as JSON: at most max (100; at most 10,000) of
+// one mailbox, or of all.
+func Listing(o Outbox) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		most, err := strconv.Atoi(cmp.Or(r.FormValue("max"), "100"))
+		if err != nil || most < 1 || most > queueMost {
+			http.Error(w, "max: a number from 1 to 10000", http.StatusBadRequest)
+			return
+		}
+		all, err := o.List(r.Context(), r.FormValue("mailbox"), most)
+		if err != nil {
+			http.Error(w, "the outbox cannot be read: "+oneLine(err), http.StatusServiceUnavailable)
+			return
+		}
+		writeJSON(w, toListed(all))
+	})
+}
+
+func toListed(all []Status) []listed {
+	out := make([]listed, len(all))
+	for i, s := range all {
+		out[i] = listed{ID: s.ID, Mailbox: s.Mailbox, From: s.From, Size: s.Size, Accepted: s.Accepted, Attempts: s.Attempts, Next: s.Next}
+		for _, r := range s.Recipients {
+			out[i].Recipients = append(out[i].Recipients, listedRecipient{r.Address, r.State.String(), r.Reason, r.Changed})
+		}
+	}
+	return out
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(v) // the client went away
+}

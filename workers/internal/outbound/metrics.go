@@ -1,0 +1,158 @@
+package outbound
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are the engine's metrics. nil counts nothing.
+type Metrics struct {
+	attempts   *prometheus.CounterVec
+	recipients *prometheus.CounterVec
+	bytes      *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+	lost       *prometheus.CounterVec
+	success    *prometheus.GaugeVec
+}
+
+// NewMetrics registers the metrics, and those of the queue, which are counted when they are asked for.
+func NewMetrics(reg prometheus.Registerer, o Outbox) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		reg.MustRegister(c)
+		return c
+	}
+	m := &Metrics{
+		attempts:   counter("outbound_attempts_total", "Attempts by how they ended: sent, partial, or the kind of failure.", "protocol", "kind"),
+		recipients: counter("outbound_recipients_total", "Recipients by what an attempt made of them: sent, deferred, unknown, dead.", "protocol", "state"),
+		bytes:      counter("outbound_bytes_total", "Bytes of sent messages.", "protocol"),
+		lost:       counter("outbound_claims_lost_total", "Claims that were lost while their message was being sent.", "protocol"),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "outbound_attempt_seconds", Help: "How long an attempt took.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 8),
+		}, []string{"protocol"}),
+		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "outbound_last_success_seconds", Help: "When the mailbox sent last, in seconds since 1970.",
+		}, []string{"mailbox"}),
+	}
+	reg.MustRegister(m.seconds, m.success, queue{o})
+	return m
+}
+
+func (m *Metrics) attempt(protocol, kind string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.attempts.WithLabelValues(protocol, kind).Inc()
+	m.seconds.WithLabelValues(protocol).Observe(took.Seconds())
+}
+
+func (m *Metrics) verdict(protocol string, j Job, v Verdict) {
+	if m == nil {
+		return
+	}
+	later := Deferred
+	if v.Doubt {
+		later = Unknown
+	}
+	for state, n := range map[State]int{Sent: len(v.Sent), Dead: len(v.Dead), later: len(v.Later)} {
+		m.recipients.WithLabelValues(protocol, state.String()).Add(float64(n))
+	}
+	if len(v.Sent) > 0 {
+		m.bytes.WithLabelValues(protocol).Add(float64(j.Size))
+		m.success.WithLabelValues(j.Mailbox).SetToCurrentTime()
+	}
+}
+
+func (m *Metrics) claimLost(protocol string) {
+	if m != nil {
+		m.lost.WithLabelValues(protocol).Inc()
+	}
+}
+
+// forget takes the gauges of a mailbox away that is not served any more.
+func (m *Metrics) forget(mailbox string) {
+	if m != nil {
+		m.success.DeleteLabelValues(mailbox)
+	}
+}
+
+// queue counts what is in the Outbox whenever it is asked.
+type queue struct{ outbox Outbox }
+
+// queueMost is how many messages are counted, the oldest first.
+const queueMost = 10_000
+
+var (
+	queueLength = prometheus.NewDesc("outbound_queue_recipients", "Recipients in the outbox by state, of the 10,000 oldest messages.", []string{"mailbox", "state"}, nil)
+	queueAge    = prometheus.NewDesc("outbound_oldest_seconds", "Age of the oldest message that is neither sent nor dead.", []string{"mailbox"}, nil)
+	queueNext   = prometheus.NewDesc("outbound_next_attempt_seconds", "Seconds until the mailbox's next attempt; 0 = it is due.", []string{"mailbox"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (queue) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{queueLength, queueAge, queueNext} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector. A store that does not answer shows as metrics that are missing.
+func (q queue) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	all, err := q.outbox.List(ctx, "", queueMost)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(queueLength, err)
+		return
+	}
+	for mailbox, b := range backlogs(all, time.Now()) {
+		for state, n := range b.states {
+			ch <- prometheus.MustNewConstMetric(queueLength, prometheus.GaugeValue, float64(n), mailbox, state.String())
+		}
+		if b.open {
+			ch <- prometheus.MustNewConstMetric(queueAge, prometheus.GaugeValue, b.age.Seconds(), mailbox)
+		}
+		if b.planned {
+			ch <- prometheus.MustNewConstMetric(queueNext, prometheus.GaugeValue, b.next.Seconds(), mailbox)
+		}
+	}
+}
+
+// backlog is what waits for one mailbox.
+type backlog struct {
+	states  map[State]int
+	open    bool // something is neither sent nor dead
+	age     time.Duration
+	planned bool // an attempt is
+	next    time.Duration
+}
+
+func backlogs(all []Status, now time.Time) map[string]*backlog {
+	boxes := map[string]*backlog{}
+	for _, s := range all {
+		b := boxes[s.Mailbox]
+		if b == nil {
+			b = &backlog{states: map[State]int{}}
+			boxes[s.Mailbox] = b
+		}
+		b.count(s, now)
+	}
+	return boxes
+}
+
+func (b *backlog) count(s Status, now time.Time) {
+	for _, r := range s.Recipients {
+		b.states[r.State]++
+		if r.State != Sent && r.State != Dead {
+			b.open, b.age = true, max(b.age, now.Sub(s.Accepted))
+		}
+	}
+	if s.Next.IsZero() {
+		return
+	}
+	due := max(0, s.Next.Sub(now))
+	if !b.planned || due < b.next {
+		b.planned, b.next = true, due
+	}
+}

@@ -1,0 +1,291 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/fault"
+)
+
+// A Sender takes the jobs that are due out of the Outbox and offers each once to the Transport of its mailbox, as many
+// side by side as the mailbox may have connections. Fill in the fields, call Run, and Set whenever settings change.
+type Sender struct {
+	Protocol  string // for labels: SMTP
+	Outbox    Outbox
+	Transport func(tokenclient.Settings) (Transport, error) // makes a mailbox's; it does not connect yet
+	Options   Options
+	Log       *slog.Logger
+	Metrics   *Metrics // may be nil
+	Board     *Board   // may be nil
+
+	mu    sync.Mutex
+	lanes map[string]*lane
+	woken chan struct{}
+	jobs  sync.WaitGroup
+}
+
+// lane is one mailbox.
+type lane struct {
+	settings  tokenclient.Settings
+	transport Transport
+	broken    error // why there is no transport
+	running   int
+	retired   bool      // a newer lane has taken its place; the last job closes the transport
+	paused    time.Time // no claims before
+}
+
+// Set takes the full set of mailboxes to send from. Jobs that run end on what they began with.
+func (s *Sender) Set(all []tokenclient.Settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.lanes
+	s.lanes = make(map[string]*lane, len(all))
+	for _, set := range all {
+		if old := before[set.Mailbox]; old != nil && reflect.DeepEqual(old.settings, set) {
+			s.lanes[set.Mailbox] = old
+			continue
+		}
+		s.lanes[set.Mailbox] = s.open(set)
+	}
+	for mailbox, old := range before {
+		if s.lanes[mailbox] != old {
+			s.retire(old)
+		}
+		if s.lanes[mailbox] == nil {
+			s.Board.forget(mailbox)
+			s.Metrics.forget(mailbox)
+		}
+	}
+	s.wake()
+}
+
+// open makes a lane; s.mu is held.
+func (s *Sender) open(set tokenclient.Settings) *lane {
+	l := &lane{settings: set}
+	l.transport, l.broken = s.Transport(set)
+	s.Board.change(set.Mailbox, func(m *MailboxStatus) {
+		m.Protocol, m.Problem, m.PausedUntil = s.Protocol, nil, time.Time{}
+		if l.broken != nil {
+			m.fail(l.broken)
+		}
+	})
+	if l.broken != nil {
+		s.Log.Error("cannot send from the mailbox", "mailbox", set.Mailbox, "protocol", s.Protocol, "error", l.broken)
+	}
+	return l
+}
+
+// retire closes a lane once nothing runs on it; s.mu is held.
+func (s *Sender) retire(l *lane) {
+	l.retired = true
+	if l.running == 0 {
+		s.closeTransport(l)
+	}
+}
+
+func (s *Sender) closeTransport(l *lane) {
+	if l.transport == nil {
+		return
+	}
+	if err := l.transport.Close(); err != nil {
+		s.Log.Debug("a connection did not end in order", "mailbox", l.settings.Mailbox, "error", err)
+	}
+}
+
+// wake makes Run look again; s.mu is held.
+func (s *Sender) wake() {
+	if s.woken == nil {
+		s.woken = make(chan struct{}, 1)
+	}
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Sender) wakeups() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.woken == nil {
+		s.woken = make(chan struct{}, 1)
+	}
+	return s.woken
+}
+
+// Run sends until ctx ends, then lets running transactions end, for at most Options.Drain, and closes all transports.
+func (s *Sender) Run(ctx context.Context) {
+	s.Options = s.Options.withDefaults()
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(s.Options.Drain, cancel) })
+	defer stop()
+	woken := s.wakeups()
+	for ctx.Err() == nil {
+		next := s.round(ctx, work)
+		t := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+		case <-woken:
+		case <-s.Outbox.Changed():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+	s.jobs.Wait()
+	s.Set(nil)
+}
+
+// round starts everything that is due and has room, and says when to look again.
+func (s *Sender) round(ctx, work context.Context) time.Time {
+	// Claims of a worker that died lapse without a signal, so somebody must look now and then.
+	next := time.Now().Add(s.Options.Claim / 2)
+	groups, resume := s.free(time.Now())
+	if !resume.IsZero() {
+		next = earliest(next, resume)
+	}
+	for limit, mailboxes := range groups {
+		jobs, err := s.Outbox.Claim(ctx, mailboxes, limit, limit*len(mailboxes), s.Options.Claim)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.Log.Warn("cannot claim mail; trying again", "error", err)
+			}
+			return time.Now().Add(jitter(time.Second))
+		}
+		for _, j := range jobs {
+			s.start(work, j)
+		}
+	}
+	idle := s.idle(time.Now())
+	if len(idle) == 0 {
+		return next
+	}
+	due, err := s.Outbox.Next(ctx, idle)
+	if err == nil && !due.IsZero() {
+		next = earliest(next, due)
+	}
+	return next
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// free lists the mailboxes that have room, by how many connections they may have, and when the first pause ends.
+func (s *Sender) free(now time.Time) (groups map[int][]string, resume time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	groups = map[int][]string{}
+	for mailbox, l := range s.lanes {
+		switch limit := l.limit(); {
+		case l.broken != nil:
+		case now.Before(l.paused):
+			if resume.IsZero() || l.paused.Before(resume) {
+				resume = l.paused
+			}
+		case l.running < limit:
+			groups[limit] = append(groups[limit], mailbox)
+		}
+	}
+	return groups, resume
+}
+
+// idle lists the mailboxes whose next job would be started at once.
+func (s *Sender) idle(now time.Time) []string {
+	groups, _ := s.free(now)
+	var all []string
+	for _, mailboxes := range groups {
+		all = append(all, mailboxes...)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (l *lane) limit() int { return max(1, l.settings.Outbound.PoolSize) }
+
+// start runs a claimed job.
+func (s *Sender) start(ctx context.Context, j Job) {
+	s.mu.Lock()
+	l := s.lanes[j.Mailbox]
+	if l != nil {
+		l.running++
+	}
+	s.mu.Unlock()
+	if l == nil {
+		s.letGo(ctx, j)
+		return
+	}
+	s.Board.change(j.Mailbox, func(m *MailboxStatus) { m.Running++ })
+	s.jobs.Go(func() {
+		err := s.run(ctx, l, j)
+		s.finished(l, err)
+	})
+}
+
+// letGo gives back a job whose mailbox went away between Claim and now.
+func (s *Sender) letGo(ctx context.Context, j Job) {
+	v := Verdict{At: time.Now().Add(s.Options.HumanRetry), Free: true, Doubt: j.InDoubt}
+	for _, to := range j.Envelope.Recipients {
+		v.Later = append(v.Later, Failure{to.Address, "the mailbox is not configured any more"})
+	}
+	s.settle(ctx, j, v)
+}
+
+// finished makes room, and pauses the mailbox if its next job would only meet the same refusal.
+func (s *Sender) finished(l *lane, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.running--
+	if l.retired && l.running == 0 {
+		s.closeTransport(l)
+	}
+	if until := s.pause(err); until.After(l.paused) {
+		l.paused = until
+		s.Board.change(l.settings.Mailbox, func(m *MailboxStatus) { m.PausedUntil = until })
+	}
+	s.wake()
+}
+
+func (s *Sender) pause(err error) time.Time {
+	switch {
+	case err == nil:
+		return time.Time{}
+	case kindOf(err) == fault.Auth:
+		return time.Now().Add(max(s.Options.HumanRetry, patience(err)))
+	case kindOf(err) == fault.Throttled:
+		return time.Now().Add(patience(err))
+	}
+	return time.Time{}
+}
+
+// settle records a verdict. A store that is away is asked again while the claim may still last: what was sent and is not
+// recorded would be sent twice.
+func (s *Sender) settle(ctx context.Context, j Job, v Verdict) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Options.Claim)
+	defer cancel()
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := s.Outbox.Settle(ctx, j, v)
+		if err == nil {
+			s.Metrics.verdict(s.Protocol, j, v)
+			return
+		}
+		if errors.Is(err, ErrLost) || ctx.Err() != nil {
+			s.Metrics.claimLost(s.Protocol)
+			s.Log.Warn("the outcome could not be recorded; the message comes back in doubt",
+				"mailbox", j.Mailbox, "id", j.ID, "protocol", s.Protocol, "error", err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}

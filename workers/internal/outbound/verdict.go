@@ -1,0 +1,130 @@
+package outbound
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/fault"
+)
+
+// judge turns what a Transport answered into the job's verdict. It is a pure function but for the jitter.
+func judge(o Options, hold bool, j Job, r Receipt, err error, now time.Time) Verdict {
+	v := accepted(j, r, now)
+	if err != nil {
+		v = refused(o, hold, j, err, now)
+	}
+	if j.InDoubt && len(v.Sent) == 0 {
+		v.remainInDoubt()
+	}
+	if len(v.Later) == 0 || v.Free || v.Held || v.At.Sub(j.Accepted) <= o.GiveUp {
+		return v
+	}
+	return giveUp(o, v)
+}
+
+// accepted is the verdict on a message that the server took for some recipients at least.
+func accepted(j Job, r Receipt, now time.Time) Verdict {
+	refusals := map[string]error{}
+	for _, f := range r.Refused {
+		refusals[f.Address] = f.Err
+	}
+	v := Verdict{At: now}
+	for _, to := range j.Envelope.Recipients {
+		switch err := refusals[to.Address]; {
+		case err == nil:
+			v.Sent = append(v.Sent, to.Address)
+		case kindOf(err) == fault.Permanent:
+			v.Dead = append(v.Dead, Failure{to.Address, oneLine(err)})
+		default:
+			v.Later = append(v.Later, Failure{to.Address, oneLine(err)})
+			v.At = latest(v.At, now.Add(max(recipientWait, wait(j.Attempts), patience(err))))
+		}
+	}
+	return v
+}
+
+// refused is the verdict on a message that nobody got, or perhaps all.
+func refused(o Options, hold bool, j Job, err error, now time.Time) Verdict {
+	all := make([]Failure, len(j.Envelope.Recipients))
+	for i, to := range j.Envelope.Recipients {
+		all[i] = Failure{to.Address, oneLine(err)}
+	}
+	v := Verdict{Later: all, At: now.Add(max(wait(j.Attempts), patience(err)))}
+	switch kindOf(err) {
+	case fault.Permanent:
+		return Verdict{Dead: all}
+	case fault.Auth:
+		// Somebody must act, and the message is not to die for it.
+		v.Free, v.At = true, now.Add(max(o.HumanRetry, patience(err)))
+	case fault.InDoubt:
+		v.Doubt, v.Held = true, hold
+	case fault.Throttled:
+		if p := patience(err); p > 0 {
+			v.At = now.Add(p + jitter(p/10)) // not before, and not all at the same moment
+		}
+	}
+	return v
+}
+
+// remainInDoubt keeps an earlier attempt's doubt: that this one failed says nothing about that one.
+func (v *Verdict) remainInDoubt() {
+	v.Doubt = len(v.Later) > 0
+	for i := range v.Dead {
+		v.Dead[i].Reason += "; an earlier attempt ended without an answer and may have delivered it"
+	}
+}
+
+// giveUp ends what has been tried for too long. Who may have the message already is not called dead.
+func giveUp(o Options, v Verdict) Verdict {
+	if v.Doubt {
+		v.Held = true
+		return v
+	}
+	for _, f := range v.Later {
+		v.Dead = append(v.Dead, Failure{f.Address, fmt.Sprintf("gave up after %s: %s", days(o.GiveUp), f.Reason)})
+	}
+	v.Later = nil
+	return v
+}
+
+func days(d time.Duration) string {
+	if d%(24*time.Hour) == 0 {
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	}
+	return d.String()
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// maxReason bounds a reason, in bytes.
+const maxReason = 1024
+
+// oneLine is an error for people, on one line.
+func oneLine(err error) string {
+	s := strings.Join(strings.Fields(err.Error()), " ")
+	if len(s) > maxReason {
+		s = strings.ToValidUTF8(s[:maxReason], "")
+	}
+	return s
+}
+
+// why is the reason and remedy of err, if anybody knows them.
+func why(err error) (reason, remedy string) {
+	var reply *fault.Error
+	if errors.As(err, &reply) && reply.Reason != "" {
+		return reply.Reason, reply.Remedy // the server's own words are nearer to the cause than the broker's
+	}
+	var broker *tokenclient.Error
+	if errors.As(err, &broker) {
+		return broker.Reason, broker.Remedy
+	}
+	return "", ""
+}
