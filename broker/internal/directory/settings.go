@@ -75,7 +75,7 @@ func readKeyset(m *config.Map, store string) string {
 	}
 	dir, isFile := strings.CutPrefix(store, "file:")
 	if !isFile {
-		m.Complain("keyset", "is missing: replicas must share one", "make one with a broker whose store is file:, and give every replica a copy")
+		m.Complain("keyset", "is missing: replicas must share one", "make one with brokerctl keyset new, and give every broker a copy")
 	}
 	return filepath.Join(dir, "keyset.json")
 }

@@ -21,8 +21,8 @@ type Config struct {
 	replaced  chan struct{}                // closed when another Config has taken its place
 }
 
-// Settings is broker.yaml: what the process itself needs. A change takes effect at the next start, but for the lists of
-// mailbox files, authorities and certificates.
+// Settings is broker.yaml: what the process itself needs. A change takes effect at the next start, but for the list of
+// mailbox files, the policy and the content of certificates.
 type Settings struct {
 	File          string
 	Listen        string          // host:port of gRPC

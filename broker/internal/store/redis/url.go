@@ -17,6 +17,12 @@ import (
 var errURL = errors.New("the store's URL is none of redis://HOST:PORT/DB, rediss://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT, " +
 	"redis+sentinel://HOST:PORT,HOST:PORT/DB?master=NAME; all take USER:PASSWORD@ before the hosts, the last two ?tls=true")
 
+// CheckURL says whether a store URL makes sense. The error does not repeat it.
+func CheckURL(raw string) error {
+	_, err := parse(raw, nil)
+	return err
+}
+
 // parse turns a store URL into options: redis, rediss, redis+sentinel and redis+cluster. roots may be nil.
 func parse(raw string, roots *tls.Config) (*redis.UniversalOptions, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")

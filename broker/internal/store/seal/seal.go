@@ -58,6 +58,7 @@ type sealedRecord struct {
 	Refresh, Previous string
 	Version           string
 	Frozen, Last      *remedy.Fault
+	Barred            map[token.Audience]*remedy.Fault
 	Since, Hold       time.Time
 	Failures          int
 	Rotated           time.Time
@@ -66,7 +67,7 @@ type sealedRecord struct {
 
 // Record seals a record for its credential.
 func (s *Sealer) Record(id string, r keeper.Record) ([]byte, error) {
-	return s.seal(sealedRecord{Refresh: r.Refresh.Reveal(), Previous: r.Previous.Reveal(), Version: r.Version, Frozen: r.Frozen, Last: r.Last,
+	return s.seal(sealedRecord{Refresh: r.Refresh.Reveal(), Previous: r.Previous.Reveal(), Version: r.Version, Frozen: r.Frozen, Barred: r.Barred, Last: r.Last,
 		Since: r.Since, Hold: r.Hold, Failures: r.Failures, Rotated: r.Rotated, Minted: r.Minted, Changed: r.Changed}, recordData(id))
 }
 
@@ -76,7 +77,7 @@ func (s *Sealer) OpenRecord(id string, b []byte) (keeper.Record, error) {
 	if err := s.open(b, recordData(id), &r); err != nil {
 		return keeper.Record{}, err
 	}
-	return keeper.Record{Refresh: wrap(r.Refresh), Previous: wrap(r.Previous), Version: r.Version, Frozen: r.Frozen, Last: r.Last,
+	return keeper.Record{Refresh: wrap(r.Refresh), Previous: wrap(r.Previous), Version: r.Version, Frozen: r.Frozen, Barred: r.Barred, Last: r.Last,
 		Since: r.Since, Hold: r.Hold, Failures: r.Failures, Rotated: r.Rotated, Minted: r.Minted, Changed: r.Changed}, nil
 }
 
