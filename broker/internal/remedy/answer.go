@@ -174,8 +174,11 @@ func word(s string) string {
 	return s
 }
 
+// Trace is the provider's id of an exchange, out of its header, or empty.
+func Trace(header http.Header) string { return trace(answer{}, header) }
+
 func trace(s answer, header http.Header) string {
-	for _, id := range []string{s.Correlation, header.Get("x-ms-request-id")} {
+	for _, id := range []string{s.Correlation, header.Get("client-request-id"), header.Get("x-ms-request-id")} {
 		if id = strings.ToLower(id); id != "" && len(id) <= 36 && strings.Trim(id, "0123456789abcdef-") == "" {
 			return id
 		}

@@ -1,0 +1,148 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"mailporter/broker/internal/remedy"
+)
+
+const (
+	defaultTimeout = 10 * time.Second
+	maxAnswer      = 64 << 10 // bytes; real token answers are a few KiB
+)
+
+// Options are what every grant needs to know.
+type Options struct {
+	Roots       *x509.CertPool // of identity providers; nil: the system's
+	Proxy       string         // http://host:port or socks5://host:port; empty: what the environment says
+	Authorities []string       // allowed besides the provider's own: host (port 443) or host:port
+	Timeout     time.Duration  // of one exchange; default 10 s. Leases must be longer.
+	Remedies    *remedy.Table  // default: the built-in one
+}
+
+// Table is the table of remedies to use.
+func (o Options) Table() *remedy.Table {
+	if o.Remedies == nil {
+		return remedy.Default()
+	}
+	return o.Remedies
+}
+
+var (
+	errTooLarge   = errors.New("the answer is larger than 64 KiB")
+	errNotAllowed = errors.New("the request was for a host that is not allowed")
+)
+
+// Client makes exchanges. Its methods may be called from any number of goroutines; MSAL takes it as it is.
+type Client struct {
+	http *http.Client
+	base *http.Transport
+}
+
+// New makes a Client. The error is about Options.Proxy.
+func New(o Options) (*Client, error) {
+	base := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
+		TLSClientConfig:        &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
+		MaxResponseHeaderBytes: maxAnswer,
+	}
+	if o.Proxy != "" {
+		u, err := url.Parse(o.Proxy)
+		if err != nil || u.Host == "" {
+			return nil, fmt.Errorf("proxy: %q is not http://host:port or socks5://host:port", o.Proxy)
+		}
+		base.Proxy = http.ProxyURL(u)
+	}
+	c := &Client{base: base}
+	c.http = &http.Client{
+		Transport: recorder{base}, Timeout: o.Timeout,
+		// A redirect would post the secret elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if c.http.Timeout <= 0 {
+		c.http.Timeout = defaultTimeout
+	}
+	return c, nil
+}
+
+// Do makes one exchange.
+func (c *Client) Do(r *http.Request) (*http.Response, error) { return c.http.Do(r) }
+
+// CloseIdleConnections closes what is kept open for the next exchange.
+func (c *Client) CloseIdleConnections() { c.base.CloseIdleConnections() }
+
+// HTTP is the client for libraries that want the standard type.
+func (c *Client) HTTP() *http.Client { return c.http }
+
+// Exchange is the last that went over the wire for one Mint.
+type Exchange struct {
+	allow func(host string) bool
+	mu    sync.Mutex // a library may still be at it when its caller's time is over
+	last  exchange
+}
+
+type exchange struct {
+	sent   time.Time // when the request was sent
+	status int       // of the answer, 0 = none came
+	header http.Header
+	body   []byte
+	err    error // why no answer came
+}
+
+func (x *Exchange) note(e exchange) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.last = e
+}
+
+type exchangeKey struct{}
+
+// Record returns a context whose requests are noted in the Exchange. Requests to hosts (host or host:port, as in the
+// URL) that allow refuses are not sent.
+func Record(ctx context.Context, allow func(host string) bool) (context.Context, *Exchange) {
+	x := &Exchange{allow: allow}
+	return context.WithValue(ctx, exchangeKey{}, x), x
+}
+
+// recorder notes every exchange and hands the answer on from memory.
+type recorder struct{ base *http.Transport }
+
+// RoundTrip refuses requests that nobody recorded: they would come from a library that acts on its own.
+func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	x, ok := req.Context().Value(exchangeKey{}).(*Exchange)
+	if !ok || req.URL.Scheme != "https" || !x.allow(req.URL.Host) {
+		return nil, errNotAllowed
+	}
+	e := exchange{sent: time.Now()}
+	resp, err := r.base.RoundTrip(req)
+	if err == nil {
+		e.status, e.header = resp.StatusCode, resp.Header
+		e.body, err = readAll(resp.Body)
+	}
+	if err != nil {
+		x.note(exchange{sent: e.sent, err: err})
+		return nil, err
+	}
+	x.note(e)
+	resp.Body = io.NopCloser(bytes.NewReader(e.body))
+	return resp, nil
+}
+
+func readAll(r io.ReadCloser) ([]byte, error) {
+	defer r.Close() // what it says about a body that was read adds nothing
+	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
+	if err == nil && len(body) > maxAnswer {
+		return nil, errTooLarge
+	}
+	return body, err
+}
