@@ -14,6 +14,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapclient"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/wire"
 )
 
@@ -24,6 +25,7 @@ type session struct {
 	caps   goimap.CapSet
 	token  tokenclient.Token
 	silent time.Duration // how long the server may be silent within a command
+	dead   bool          // a command failed for another reason than the server's no
 
 	selected string // "" = none
 	validity uint32
@@ -94,11 +96,19 @@ func (s *session) do(ctx context.Context, what string, fn func() error) error {
 	defer stop()
 	s.conn.Await(s.silent)
 	defer s.conn.Await(0)
-	return s.fail(ctx, what, fn())
+	err := s.fail(ctx, what, fn())
+	var said *goimap.Error
+	if err != nil && (!errors.As(err, &said) || errors.Is(err, inbound.ErrSessionOver)) {
+		s.dead = true // the client may take a moment longer to notice
+	}
+	return err
 }
 
-// alive says whether the connection still stands, as far as the client knows.
+// alive says whether the connection still stands, as far as is known.
 func (s *session) alive() bool {
+	if s.dead {
+		return false
+	}
 	select {
 	case <-s.client.Closed():
 		return false

@@ -230,8 +230,11 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
-// cut ends a connection that broke within the message: only once the client has stopped may the command be closed.
+// cut ends a connection that broke within the message, or is given up there. The client's goroutine waits for the literal
+// to be read to its end, and only once it has stopped may the command be closed.
 func (b *body) cut() error {
+	b.session.conn.Abort()
+	_, _ = io.Copy(io.Discard, b.literal) // what the client has in its buffer
 	b.session.abort()
 	_ = b.end()
 	return b.session.fail(b.ctx, "fetch", io.ErrUnexpectedEOF)

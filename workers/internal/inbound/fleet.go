@@ -33,6 +33,7 @@ type Fleet struct {
 type running struct {
 	settings tokenclient.Settings
 	stop     context.CancelFunc
+	stopped  bool
 	done     chan struct{}
 }
 
@@ -46,16 +47,27 @@ func (f *Fleet) Set(ctx context.Context, all []tokenclient.Settings) {
 	for folder, r := range f.running {
 		if s, ok := wanted[folder]; !ok || !reflect.DeepEqual(s, r.settings) {
 			r.stop()
+			r.stopped = true
 		}
-		if _, ok := wanted[folder]; !ok {
+		if r.over() {
 			delete(f.running, folder)
 		}
 	}
 	for folder, s := range wanted {
 		before := f.running[folder]
-		if before == nil || !reflect.DeepEqual(s, before.settings) {
+		if before == nil || before.stopped {
 			f.start(ctx, folder, s, before)
 		}
+	}
+}
+
+// over says whether a folder was stopped and has ended.
+func (r *running) over() bool {
+	select {
+	case <-r.done:
+		return r.stopped
+	default:
+		return false
 	}
 }
 
