@@ -1,0 +1,153 @@
+package file
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/outbound"
+)
+
+// gone is the reason of recipients whose sender ended without a word.
+const gone = "the worker that was sending it is gone"
+
+// forget ends every claim: at the start whoever made them is dead. It drops old requests, too.
+func forget(tx *sql.Tx) error {
+	if err := lapse(tx, time.Now(), "claim IS NOT NULL"); err != nil {
+		return err
+	}
+	_, err := tx.Exec("DELETE FROM requests WHERE added < ?", time.Now().Add(-requestMemory).UnixMicro())
+	return err
+}
+
+// lapse ends the claims that match: their jobs are due at once, and in doubt.
+func lapse(tx *sql.Tx, now time.Time, where string, args ...any) error {
+	_, err := tx.Exec(`UPDATE recipients SET state = ?, reason = ?, changed = ?
+		WHERE state = ? AND message IN (SELECT id FROM messages WHERE `+where+")",
+		append([]any{outbound.Unknown, gone, now.UnixMicro(), outbound.Sending}, args...)...)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec("UPDATE messages SET next = min(until, ?), claim = NULL, until = NULL, doubt = 1, attempts = attempts + 1 WHERE "+where,
+		append([]any{now.UnixMicro()}, args...)...)
+	return err
+}
+
+// Claim implements outbound.Outbox.
+func (s outbox) Claim(ctx context.Context, mailboxes []string, limit, most int, ttl time.Duration) ([]outbound.Job, error) {
+	var jobs []outbound.Job
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		now := time.Now()
+		if err := lapse(tx, now, "claim IS NOT NULL AND until <= ?", now.UnixMicro()); err != nil {
+			return err
+		}
+		due, err := due(tx, mailboxes, limit, now)
+		if err != nil {
+			return err
+		}
+		for _, c := range due[:min(most, len(due))] {
+			j, err := claim(tx, c.id, now, ttl)
+			if err != nil {
+				return err
+			}
+			jobs = append(jobs, j)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim messages: %w", err)
+	}
+	return jobs, nil
+}
+
+type candidate struct{ id, next int64 }
+
+// due lists what waits for an attempt, the longest waiting first, of each mailbox only as many as its limit leaves.
+func due(tx *sql.Tx, mailboxes []string, limit int, now time.Time) ([]candidate, error) {
+	var all []candidate
+	for _, m := range mailboxes {
+		rows, err := tx.Query(`SELECT id, next FROM messages WHERE mailbox = ? AND claim IS NULL AND next <= ? ORDER BY next, id
+			LIMIT max(0, ? - (SELECT count(*) FROM messages WHERE mailbox = ? AND claim IS NOT NULL))`, m, now.UnixMicro(), limit, m)
+		if err != nil {
+			return nil, err
+		}
+		for rows.Next() {
+			var c candidate
+			if err := rows.Scan(&c.id, &c.next); err != nil {
+				return nil, err
+			}
+			all = append(all, c)
+		}
+		if err := rows.Err(); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(all, func(a, b candidate) int { return cmp.Or(cmp.Compare(a.next, b.next), cmp.Compare(a.id, b.id)) })
+	return all, nil
+}
+
+func claim(tx *sql.Tx, id int64, now time.Time, ttl time.Duration) (outbound.Job, error) {
+	j := outbound.Job{ID: strconv.FormatInt(id, 10), Claim: rand.Text()}
+	var envelope string
+	var accepted sql.NullInt64
+	err := tx.QueryRow("UPDATE messages SET claim = ?, until = ? WHERE id = ? RETURNING mailbox, envelope, size, attempts, doubt, accepted",
+		j.Claim, now.Add(ttl).UnixMicro(), id).Scan(&j.Mailbox, &envelope, &j.Size, &j.Attempts, &j.InDoubt, &accepted)
+	if err != nil {
+		return j, err
+	}
+	j.Accepted = moment(accepted)
+	if err := json.Unmarshal([]byte(envelope), &j.Envelope); err != nil {
+		return j, err
+	}
+	if j.Envelope.Recipients, err = open(tx, id, j.Envelope.Recipients); err != nil {
+		return j, err
+	}
+	_, err = tx.Exec("UPDATE recipients SET state = ?, changed = ? WHERE message = ? AND state NOT IN (?, ?)",
+		outbound.Sending, now.UnixMicro(), id, outbound.Sent, outbound.Dead)
+	return j, err
+}
+
+// open leaves the recipients that are neither sent nor dead.
+func open(tx *sql.Tx, id int64, all []mail.Recipient) ([]mail.Recipient, error) {
+	rows, err := tx.Query("SELECT position FROM recipients WHERE message = ? AND state NOT IN (?, ?) ORDER BY position", id, outbound.Sent, outbound.Dead)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var left []mail.Recipient
+	for rows.Next() {
+		var position int
+		if err := rows.Scan(&position); err != nil {
+			return nil, err
+		}
+		left = append(left, all[position])
+	}
+	return left, rows.Err()
+}
+
+// Extend implements outbound.Outbox.
+func (s outbox) Extend(ctx context.Context, j outbound.Job, ttl time.Duration) error {
+	return s.change(ctx, func(tx *sql.Tx) error {
+		now := time.Now()
+		return held(tx.Exec("UPDATE messages SET until = ? WHERE id = ? AND claim = ? AND until > ?",
+			now.Add(ttl).UnixMicro(), j.ID, j.Claim, now.UnixMicro()))
+	})
+}
+
+// held turns an update that met no row into ErrLost.
+func held(result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	return outbound.ErrLost
+}

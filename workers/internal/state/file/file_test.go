@@ -1,0 +1,167 @@
+package file
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/inbound/inboundtest"
+	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/outbound/outboundtest"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childDir) != "" {
+		child(os.Getenv(childDir))
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// fresh makes an empty store; what it returns opens it, after closing the former handle.
+func fresh[T any](part func(*Store) T) func(t *testing.T) func(t *testing.T) T {
+	return func(t *testing.T) func(t *testing.T) T {
+		dir := t.TempDir()
+		var last *Store
+		t.Cleanup(func() { shut(t, last) })
+		return func(t *testing.T) T {
+			t.Helper()
+			shut(t, last)
+			s, err := Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = s
+			return part(s)
+		}
+	}
+}
+
+func shut(t *testing.T, s *Store) {
+	t.Helper()
+	if s == nil {
+		return
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCheckpoints(t *testing.T) {
+	inboundtest.Checkpoints(t, fresh((*Store).Checkpoints))
+}
+
+func TestQuarantine(t *testing.T) {
+	inboundtest.Quarantine(t, fresh((*Store).Quarantine))
+}
+
+func TestOutbox(t *testing.T) {
+	outboundtest.Outbox(t, fresh((*Store).Outbox))
+}
+
+func TestOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "is in use by process") || !strings.Contains(err.Error(), dir) {
+		t.Fatalf("a second one opened it: %v", err)
+	}
+}
+
+func TestNewerSchema(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.write.Exec("PRAGMA user_version = 2"); err != nil {
+		t.Fatal(err)
+	}
+	shut(t, s)
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "newer version") {
+		t.Fatalf("opened what it cannot know: %v", err)
+	}
+}
+
+func TestSpoolIsSweptAndEmptied(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := outbound.Submission{Mailbox: "a@x.example", Body: strings.NewReader(strings.Repeat("x", inline+1))}
+	large.Envelope.Recipients = recipients("b@x.example")
+	if _, err := s.Outbox().Add(t.Context(), large); err != nil {
+		t.Fatal(err)
+	}
+	if n := spooled(t, dir); n != 1 {
+		t.Fatalf("%d spool files, want 1: the message is larger than a row should be", n)
+	}
+	if err := os.WriteFile(filepath.Join(dir, spoolDir, "orphan"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shut(t, s)
+	if s, err = Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	if n := spooled(t, dir); n != 1 {
+		t.Fatalf("%d spool files after the sweep, want the one that a row names", n)
+	}
+	jobs, err := s.Outbox().Claim(t.Context(), []string{"a@x.example"}, 1, 1, long)
+	if err != nil || len(jobs) != 1 {
+		t.Fatal(jobs, err)
+	}
+	if err := s.Outbox().Settle(t.Context(), jobs[0], outbound.Verdict{Sent: []string{"b@x.example"}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := spooled(t, dir); n != 0 {
+		t.Fatalf("%d spool files after everybody has the message", n)
+	}
+}
+
+func spooled(t *testing.T, dir string) int {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir, spoolDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// TestABadChangeSpoilsNoOther: changes that share a commit fail alone.
+func TestABadChangeSpoilsNoOther(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	lost, err := s.Checkpoints().Lease(t.Context(), inboxOf("a"), long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lost.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	good, err := s.Checkpoints().Lease(t.Context(), inboxOf("b"), long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad, fine := job{t.Context(), nil, make(chan error, 1)}, job{t.Context(), nil, make(chan error, 1)}
+	bad.do, fine.do = saveOf(t, lost), saveOf(t, good)
+	s.commit([]job{bad, fine})
+	if err := <-bad.done; !errors.Is(err, inbound.ErrLost) {
+		t.Errorf("the bad one: %v", err)
+	}
+	if err := <-fine.done; err != nil {
+		t.Errorf("the good one: %v", err)
+	}
+}

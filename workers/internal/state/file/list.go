@@ -1,0 +1,75 @@
+package file
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/outbound"
+)
+
+// Next implements outbound.Outbox. A claim that lapsed is due since then.
+func (s outbox) Next(ctx context.Context, mailboxes []string) (time.Time, error) {
+	if len(mailboxes) == 0 {
+		return time.Time{}, nil
+	}
+	in := strings.TrimSuffix(strings.Repeat("?, ", len(mailboxes)), ", ")
+	var args []any
+	for range 2 {
+		for _, m := range mailboxes {
+			args = append(args, m)
+		}
+	}
+	var next sql.NullInt64
+	err := s.read.QueryRowContext(ctx, `SELECT min(at) FROM (
+		SELECT min(next) AS at FROM messages WHERE claim IS NULL AND next IS NOT NULL AND mailbox IN (`+in+`)
+		UNION ALL SELECT min(until) FROM messages WHERE claim IS NOT NULL AND mailbox IN (`+in+`) AND until <= ?)`,
+		append(args, time.Now().UnixMicro())...).Scan(&next)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read next attempt: %w", err)
+	}
+	return moment(next), nil
+}
+
+// List implements outbound.Outbox.
+func (s outbox) List(ctx context.Context, mailbox string, most int) ([]outbound.Status, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT m.id, m.mailbox, m.envelope, m.size, m.accepted, m.attempts,
+			CASE WHEN m.claim IS NULL THEN m.next END, r.address, r.state, r.reason, r.changed
+		FROM (SELECT * FROM messages WHERE ? IN ('', mailbox) ORDER BY accepted, id LIMIT ?) m JOIN recipients r ON r.message = m.id
+		ORDER BY m.accepted, m.id, r.position`, mailbox, most)
+	if err != nil {
+		return nil, fmt.Errorf("list messages: %w", err)
+	}
+	defer rows.Close()
+	var all []outbound.Status
+	for rows.Next() {
+		m, r, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("list messages: %w", err)
+		}
+		if len(all) == 0 || all[len(all)-1].ID != m.ID {
+			all = append(all, m)
+		}
+		last := &all[len(all)-1]
+		last.Recipients = append(last.Recipients, r)
+	}
+	return all, rows.Err()
+}
+
+func scan(rows *sql.Rows) (m outbound.Status, r outbound.RecipientStatus, err error) {
+	var envelope string
+	var accepted, next, changed sql.NullInt64
+	if err = rows.Scan(&m.ID, &m.Mailbox, &envelope, &m.Size, &accepted, &m.Attempts, &next, &r.Address, &r.State, &r.Reason, &changed); err != nil {
+		return m, r, err
+	}
+	var e mail.Envelope
+	if err = json.Unmarshal([]byte(envelope), &e); err != nil {
+		return m, r, err
+	}
+	m.From, m.Accepted, m.Next, r.Changed = e.From, moment(accepted), moment(next), moment(changed)
+	return m, r, nil
+}

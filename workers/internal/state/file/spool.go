@@ -1,0 +1,111 @@
+package file
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+const (
+	spoolDir = "spool"
+	// inline is the size up to which a message is kept in the database, in bytes: there it shares the fsync of its row.
+	inline = 64 << 10
+)
+
+// stored is a message's bytes on their way into a row: in memory, or in a spool file that is durable.
+type stored struct {
+	body []byte
+	file string // name in the spool folder, or empty
+	size int64
+}
+
+// store reads a message to its end. An error of r leaves nothing behind.
+func (s *Store) store(r io.Reader) (stored, error) {
+	var head bytes.Buffer
+	n, err := io.CopyN(&head, r, inline+1)
+	if errors.Is(err, io.EOF) {
+		return stored{body: head.Bytes(), size: n}, nil
+	}
+	if err != nil {
+		return stored{}, fmt.Errorf("read message: %w", err)
+	}
+	return s.storeFile(io.MultiReader(&head, r))
+}
+
+func (s *Store) storeFile(r io.Reader) (stored, error) {
+	name := rand.Text()
+	path := filepath.Join(s.dir, spoolDir, name)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return stored{}, fmt.Errorf("spool message: %w", err)
+	}
+	n, err := io.Copy(f, r)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = syncDir(filepath.Dir(path)) // or the name could be lost with the power, though the bytes are there
+	}
+	if err != nil {
+		return stored{}, errors.Join(fmt.Errorf("spool message: %w", err), os.Remove(path))
+	}
+	return stored{file: name, size: n}, nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// remove deletes a spool file that no row names. What is left behind by a crash is swept at the next start.
+func (s *Store) remove(name string) error {
+	if name == "" {
+		return nil
+	}
+	return os.Remove(filepath.Join(s.dir, spoolDir, name))
+}
+
+// sweep ends what a former process left: its claims, spool files without a row, requests nobody will repeat.
+func (s *Store) sweep() error {
+	if err := s.transact(forget); err != nil {
+		return err
+	}
+	named, err := s.spoolFiles()
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(filepath.Join(s.dir, spoolDir))
+	if err != nil {
+		return fmt.Errorf("sweep spool: %w", err)
+	}
+	for _, e := range entries {
+		if !named[e.Name()] {
+			if err := s.remove(e.Name()); err != nil {
+				return fmt.Errorf("sweep spool: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) spoolFiles() (map[string]bool, error) {
+	rows, err := s.read.Query("SELECT spool FROM messages WHERE spool IS NOT NULL")
+	if err != nil {
+		return nil, fmt.Errorf("read spool: %w", err)
+	}
+	defer rows.Close()
+	named := map[string]bool{}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("read spool: %w", err)
+		}
+		named[name] = true
+	}
+	return named, rows.Err()
+}
