@@ -1,0 +1,127 @@
+package smtp
+
+import (
+	"errors"
+	"strings"
+)
+
+// parameters are what follows the path in MAIL and RCPT, names in capitals: RFC 5321 section 4.1.2.
+type parameters map[string]string
+
+var (
+	errPath       = errors.New("the address must stand in angle brackets: <user@example.com>")
+	errAddress    = errors.New("no mail address")
+	errParameters = errors.New("a parameter is malformed")
+)
+
+// parsePath reads "<path> PARAMETERS" after FROM: or TO:. The address comes back as it stands, quotes included; empty is
+// the null sender. A source route is dropped: RFC 5321 section 4.1.1.3.
+func parsePath(s string) (address string, p parameters, err error) {
+	s = strings.TrimLeft(s, " ")
+	if !strings.HasPrefix(s, "<") {
+		return "", nil, errPath
+	}
+	end := pathEnd(s)
+	if end < 0 {
+		return "", nil, errPath
+	}
+	address = s[1:end]
+	if strings.HasPrefix(address, "@") {
+		_, address, _ = strings.Cut(address, ":")
+		if address == "" {
+			return "", nil, errAddress
+		}
+	}
+	if address != "" && !isAddress(address) {
+		return "", nil, errAddress
+	}
+	p, err = parseParameters(s[end+1:])
+	return address, p, err
+}
+
+// pathEnd is where the > that ends the path stands; one within quotes does not count.
+func pathEnd(s string) int {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == '>' && !quoted:
+			return i
+		}
+	}
+	return -1
+}
+
+// maxAddress is RFC 5321 section 4.5.3.1.3.
+const maxAddress = 254
+
+// isAddress says whether s can stand in a path: local part and domain, without what would end a command.
+func isAddress(s string) bool {
+	at := strings.LastIndexByte(s, '@')
+	if at < 1 || at == len(s)-1 || len(s) > maxAddress {
+		return false
+	}
+	local, domain := s[:at], s[at+1:]
+	if strings.ContainsFunc(s, control) || strings.ContainsAny(domain, ` <>"\,;`) {
+		return false
+	}
+	if local[0] == '"' {
+		return isQuoted(local)
+	}
+	return !strings.ContainsAny(local, ` <>()[]\,;:"@`)
+}
+
+func isQuoted(s string) bool {
+	if len(s) < 2 || s[len(s)-1] != '"' {
+		return false
+	}
+	for i := 1; i < len(s)-1; i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return false
+		}
+	}
+	// The last quote must not be a quoted one: "a\" is open.
+	backslashes := len(s[:len(s)-1]) - len(strings.TrimRight(s[:len(s)-1], `\`))
+	return backslashes%2 == 0
+}
+
+func control(r rune) bool { return r < ' ' || r == 0x7f }
+
+func parseParameters(s string) (parameters, error) {
+	p := parameters{}
+	if s != "" && s[0] != ' ' {
+		return nil, errParameters
+	}
+	for _, word := range strings.Fields(s) {
+		name, value, _ := strings.Cut(word, "=")
+		name = strings.ToUpper(name)
+		if _, twice := p[name]; twice || name == "" || strings.ContainsFunc(value, control) {
+			return nil, errParameters
+		}
+		p[name] = value
+	}
+	return p, nil
+}
+
+// parseCommand takes a line apart: verb in capitals, and the rest.
+func parseCommand(line string) (verb, rest string) {
+	verb, rest, _ = strings.Cut(line, " ")
+	return strings.ToUpper(verb), strings.TrimSpace(rest)
+}
+
+// cutFold is strings.CutPrefix without regard to case.
+func cutFold(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
+}
+
+// isASCII says whether an address needs no SMTPUTF8.
+func isASCII(s string) bool { return !strings.ContainsFunc(s, func(r rune) bool { return r > 0x7e }) }

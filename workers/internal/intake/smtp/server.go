@@ -1,0 +1,163 @@
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Server takes mail in. It is made with New.
+type Server struct {
+	config  Config
+	outbox  Outbox
+	senders *Senders
+
+	sessions sync.WaitGroup
+	slots    chan struct{}
+}
+
+// New makes a server that puts mail into o. senders may be filled, and change, while it serves.
+func New(c Config, o Outbox, senders *Senders) *Server {
+	c = c.withDefaults()
+	return &Server{config: c, outbox: o, senders: senders, slots: make(chan struct{}, c.MaxSessions)}
+}
+
+// Serve takes connections from l until ctx ends. Then no new ones are taken, idle ones are told to come back, messages
+// that are coming in are taken to their end, and Serve returns nil. Another error of l ends it too.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() }) // its error would say that it was closed
+	defer stop()
+	defer s.sessions.Wait()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if retry(ctx, err) {
+				continue
+			}
+			return fmt.Errorf("accept: %w", err)
+		}
+		s.sessions.Go(func() { s.serve(ctx, conn) })
+	}
+}
+
+// retry waits a moment if Accept may work again: too many open files.
+func retry(ctx context.Context, err error) bool {
+	if errors.Is(err, net.ErrClosed) {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(50 * time.Millisecond):
+	}
+	return true
+}
+
+func (s *Server) serve(ctx context.Context, raw net.Conn) {
+	defer raw.Close() //nolint:errcheck // everything was answered before
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	default:
+		_ = raw.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = raw.Write([]byte("421 4.7.0 Too many connections, come back soon\r\n"))
+		return
+	}
+	g := &gate{conn: raw}
+	stop := context.AfterFunc(ctx, g.drain)
+	defer stop()
+	// What is coming in when the server is told to stop is taken to its end.
+	work := context.WithoutCancel(ctx)
+	conn := net.Conn(&idle{Conn: raw, gate: g, limit: s.config.Idle})
+	if s.config.ImplicitTLS && s.config.TLS != nil {
+		t := tls.Server(conn, s.config.TLS)
+		if err := t.HandshakeContext(ctx); err != nil {
+			return
+		}
+		conn = t
+	}
+	newSession(work, s, conn, g).run()
+}
+
+var errDraining = errors.New("the server is shutting down")
+
+// gate lets a drain interrupt a session where it waits for a command, and nowhere else.
+type gate struct {
+	conn net.Conn
+
+	mu      sync.Mutex
+	drained bool
+	busy    bool // a message is coming in
+}
+
+// drain tells the session to end, at once if it waits.
+func (g *gate) drain() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.drained = true
+	if !g.busy {
+		_ = g.conn.SetReadDeadline(time.Unix(1, 0)) // wakes whoever reads; fails only if the connection is gone
+	}
+}
+
+func (g *gate) draining() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.drained
+}
+
+// open says whether another command may be waited for.
+func (g *gate) open(limit time.Duration) bool { return g.extend(limit) == nil }
+
+// extend gives the client another limit of silence, unless the session is to end.
+func (g *gate) extend(limit time.Duration) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.drained && !g.busy {
+		return errDraining
+	}
+	return g.conn.SetReadDeadline(time.Now().Add(limit))
+}
+
+// enter begins a message; false if the session is to end.
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.busy = !g.drained
+	return g.busy
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.busy = false
+}
+
+// idle bounds the silence of a client, not the time that its message takes.
+type idle struct {
+	net.Conn
+	gate  *gate
+	limit time.Duration
+}
+
+// Read implements net.Conn.
+func (c *idle) Read(p []byte) (int, error) {
+	if err := c.gate.extend(c.limit); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+// Write implements net.Conn.
+func (c *idle) Write(p []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
