@@ -65,8 +65,7 @@ func (l *loader) files() []file {
 	for _, pattern := range l.settings.Patterns {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
-			l.extra = append(l.extra, config.Complaint{File: l.settings.File, Option: "mailboxes",
-				Problem: fmt.Sprintf("%s matches no file", pattern), Remedy: "check the path; a pattern that matches nothing serves nobody", Warning: true})
+			l.root.Warn("mailboxes", fmt.Sprintf("%s matches no file", pattern), "check the path; a pattern that matches nothing serves nobody")
 		}
 		for _, path := range paths {
 			if !seen[path] {

@@ -61,6 +61,14 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	open(t, dir)
 }
 
+func TestRelativeFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	open(t, "state dir?")
+	if _, err := os.Stat("state dir?/broker.db"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestRestartKeepsRecordsTokensAndFences(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
 	key := token.Key{Credential: "c", Version: "v", Audience: "a"}

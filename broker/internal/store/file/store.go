@@ -41,7 +41,11 @@ PRAGMA user_version = 1;`
 // Open takes the folder, makes it if it is missing, and opens its database. A folder that another process holds is an error
 // that names the process.
 func Open(dir string, s *seal.Sealer) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	dir, err := filepath.Abs(dir) // a relative path would become the host of the database's URL
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("make the store's folder: %w", err)
 	}
 	held, err := lock(filepath.Join(dir, "lock"))

@@ -23,15 +23,7 @@ import (
 	"mailporter/kit/secret"
 )
 
-func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{})
-	goleak.VerifyTestMain(m)
-}
-
-// quiet drops the client library's own log: tests kill servers on purpose.
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // logged collects a log that another goroutine writes.
 type logged struct {
