@@ -64,6 +64,15 @@ func (m *Memory) StoreDown(down bool) { m.locked(func() { m.storeDown = down }) 
 // FailSaves lets the next n calls of Save fail.
 func (m *Memory) FailSaves(n int) { m.locked(func() { m.failSaves = n }) }
 
+// Overtake ends a credential's lease and writes a record, as a broker does that took the lease after it lapsed.
+func (m *Memory) Overtake(id string, r keeper.Record) {
+	m.locked(func() {
+		m.fence++
+		m.leases[id] = leaseState{fence: m.fence}
+		m.records[id] = sealed[string, keeper.Record]{value: r, boundTo: id}
+	})
+}
+
 // Saves counts the records written.
 func (m *Memory) Saves() (n int) {
 	m.locked(func() { n = m.saves })
