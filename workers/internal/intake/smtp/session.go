@@ -309,7 +309,7 @@ func (s *session) begin(from string, p parameters) {
 // sender picks the mailbox; code is 0 if there is one.
 func (s *Server) sender(from string) (mailbox string, code int, text string) {
 	if from == "" && s.config.NullSender == "" {
-		return "", 550, "5.7.1 Mail without a sender is not taken here: set intake.smtp.null-sender to a mailbox, or name one in MAIL FROM"
+		return "", 550, "5.7.1 Mail without a sender is not taken here: name a mailbox in MAIL FROM"
 	}
 	if from == "" {
 		from = s.config.NullSender
