@@ -193,7 +193,8 @@ type body struct {
 	answered bool // the server sent an item BODY[]
 	literal  goimap.LiteralReader
 	read     int64
-	ended    bool
+	finished bool  // the literal gave its last byte, or an error
+	ended    bool  // the answer too
 	err      error // for every Read from now on
 }
 
@@ -221,6 +222,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
+	b.finished = true
 	b.err = io.EOF
 	if b.read != b.literal.Size() {
 		b.err = b.cut()
@@ -234,7 +236,9 @@ func (b *body) Read(p []byte) (int, error) {
 // to be read to its end, and only once it has stopped may the command be closed.
 func (b *body) cut() error {
 	b.session.conn.Abort()
-	_, _ = io.Copy(io.Discard, b.literal) // what the client has in its buffer
+	if !b.finished { // a Read after the literal's last one would race with the client
+		_, _ = io.Copy(io.Discard, b.literal)
+	}
 	b.session.abort()
 	_ = b.end()
 	return b.session.fail(b.ctx, "fetch", io.ErrUnexpectedEOF)
