@@ -172,3 +172,18 @@ func FuzzParse(f *testing.F) {
 		_ = d.Complaints().Error()
 	})
 }
+
+func TestKnow(t *testing.T) {
+	d, m := parse("a: 1\nb: 2\nalfa: 3")
+	m.Know([]string{"a", "alpha"})
+	under, _ := parse("c: 4")
+	layered := m.Over(under.Root())
+	if layered.Text("b", "") != "2" || layered.Text("c", "") != "4" || layered.Has("d") {
+		t.Fatal("values")
+	}
+	m.Done()
+	got := d.Complaints().Error()
+	if strings.Count(got, "\n") != 0 || !strings.Contains(got, `alfa: is no known option here; did you mean "alpha"?`) {
+		t.Fatalf("complaints: %s", got)
+	}
+}

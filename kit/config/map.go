@@ -17,6 +17,7 @@ type Map struct {
 	given  []option       // in the order of the file
 	index  map[string]int // into given, when there are many
 	absent *[]string      // asked for and not given; shared with the layers made of this mapping
+	known  [][]string     // declared by Know
 	under  *Map           // what to ask when an option is absent here
 }
 
@@ -85,6 +86,9 @@ func (m *Map) ask(name string) *option {
 	if o != nil {
 		o.asked = true
 		return o
+	}
+	if m.known != nil {
+		return nil // Know has said all names
 	}
 	if *m.absent == nil {
 		*m.absent = make([]string, 0, 4*few)
@@ -192,23 +196,32 @@ func (m *Map) Warn(key, problem, remedy string) {
 	owner.doc.complaints[len(owner.doc.complaints)-1].Warning = true
 }
 
+// Know declares options: Done takes them for known whether they are asked for or not. Call it before Over. Where a
+// hundred thousand mappings have the same options, it also saves each from noting what was asked of it.
+func (m *Map) Know(lists ...[]string) { m.known = append(m.known, lists...) }
+
+func (m *Map) declared(name string) bool {
+	return slices.ContainsFunc(m.known, func(list []string) bool { return slices.Contains(list, name) })
+}
+
 // Done complains about every option of this mapping that nobody asked for, and names the nearest known one.
 func (m *Map) Done() {
 	for _, o := range m.given {
-		if !o.asked {
+		if !o.asked && !m.declared(o.name) {
 			m.doc.add(o.key, m.join(o.name), "is no known option here", m.suggest(o.name))
 		}
 	}
 }
 
 func (m *Map) suggest(key string) string {
-	known := slices.Clone(*m.absent)
+	known := slices.Concat(append(m.known[:len(m.known):len(m.known)], *m.absent)...)
 	for _, o := range m.given {
 		if o.asked {
 			known = append(known, o.name)
 		}
 	}
 	slices.Sort(known)
+	known = slices.Compact(known)
 	best, distance := "", 4
 	for _, k := range known {
 		if d := levenshtein(strings.ToLower(key), strings.ToLower(k)); d < distance {

@@ -21,7 +21,7 @@ type loader struct {
 	root         *config.Map // broker.yaml
 	docs         []*config.Doc
 	applications map[string]*config.Map
-	defaults     *config.Map            // the one that some file has, or nil
+	defaults     map[string]*config.Map // pop-client and smtp-client of the one file that has defaults, or nil
 	named        map[string]*config.Map // sections secret-<name>
 	mailboxes    map[string]*Mailbox    // by lower-case address
 	places       map[string]string      // where each was found
@@ -86,13 +86,15 @@ func (l *loader) readShared(f file) {
 			f.root.Map("applications").Complain(app.Name, "is defined twice", "keep one of them")
 			continue
 		}
+		app.Map.Know(bothOptions, popOptions, smtpOptions)
+		app.Map.Done()
 		l.applications[app.Name] = app.Map
 	}
 	if f.root.Has("defaults") {
 		if l.defaults != nil {
-			f.root.Complain("defaults", "stand in another file as well: "+l.defaults.File(), "keep one of them")
+			f.root.Complain("defaults", "stand in another file as well: "+l.defaults["pop-client"].File(), "keep one of them")
 		} else {
-			l.defaults = f.root.Map("defaults")
+			l.defaults = readDefaults(f.root.Map("defaults"))
 		}
 	}
 	for _, key := range f.root.Keys() {
@@ -109,6 +111,7 @@ func (l *loader) readMailboxes(f file) {
 }
 
 func (l *loader) readMailbox(m *config.Map) {
+	m.Know(bothOptions, popOptions, smtpOptions, mailboxOptions)
 	address := m.Require("address", "write the mailbox's address")
 	if address != "" && !isAddress(address) {
 		m.Complain("address", fmt.Sprintf("%q is no address", address), "write local@domain and nothing else")
@@ -124,7 +127,6 @@ func (l *loader) readMailbox(m *config.Map) {
 	if box.Inbound == nil && box.Outbound == nil {
 		m.Complain("pop-client", "and smtp-client are both missing", "add one of them or both")
 	}
-	know(m, bothOptions, popOptions, smtpOptions)
 	m.Done()
 	l.mailboxes[key] = box
 }
@@ -135,8 +137,13 @@ func (l *loader) side(m *config.Map, name, address string, d Direction) *Section
 	if !own.Present() {
 		return nil
 	}
+	if d == Inbound {
+		own.Know(bothOptions, popOptions)
+	} else {
+		own.Know(bothOptions, smtpOptions)
+	}
 	layered := own.Over(m)
-	defaults := l.defaultsOf(name)
+	defaults := l.defaults[name]
 	if app := l.application(layered, defaults); app != nil {
 		layered = layered.Over(app)
 	}
@@ -144,21 +151,9 @@ func (l *loader) side(m *config.Map, name, address string, d Direction) *Section
 		layered = layered.Over(defaults)
 	}
 	s := l.readSection(layered, address, d)
-	if d == Inbound {
-		know(own, bothOptions, popOptions)
-	} else {
-		know(own, bothOptions, smtpOptions)
-	}
 	own.Done()
 	warnUnused(own, s.Protocol)
 	return s
-}
-
-func (l *loader) defaultsOf(name string) *config.Map {
-	if l.defaults == nil {
-		return nil
-	}
-	return l.defaults.Map(name)
 }
 
 // application finds the one that the section, its mailbox or the defaults name.
@@ -216,30 +211,27 @@ func (l *loader) missing(m *config.Map, key, problem, remedy string) {
 	}
 }
 
-// finish complains about what nobody asked for, in the file and in its shared parts.
+// finish complains about what nobody asked for.
 func (l *loader) finish(f file) {
-	for _, app := range f.root.Named("applications") {
-		know(app.Map, bothOptions, popOptions, smtpOptions)
-		app.Map.Done()
-	}
-	l.finishDefaults(f.root.Map("defaults"))
 	for _, key := range f.root.Keys() {
 		if strings.HasPrefix(key, "secret-") {
 			section := f.root.Map(key)
-			section.HasHere("password")
+			section.Know([]string{"password"})
 			section.Done()
 		}
 	}
 	f.root.Done()
 }
 
-func (l *loader) finishDefaults(m *config.Map) {
+// readDefaults reads the two sections that lie beneath those of every mailbox.
+func readDefaults(m *config.Map) map[string]*config.Map {
 	pop, smtp := m.Map("pop-client"), m.Map("smtp-client")
-	know(pop, bothOptions, popOptions)
-	know(smtp, bothOptions, smtpOptions)
+	pop.Know(bothOptions, popOptions)
+	smtp.Know(bothOptions, smtpOptions)
 	pop.Done()
 	smtp.Done()
 	m.Done()
+	return map[string]*config.Map{"pop-client": pop, "smtp-client": smtp}
 }
 
 func (l *loader) config() *Config {

@@ -1,9 +1,8 @@
 package directory
 
-import "mailporter/kit/config"
-
 // Options of the sections, letter for letter. Every one of them may also stand at the mailbox, in an application or in the
-// defaults of its section.
+// defaults of its section. Which of them a section needs depends on its type and grant, and an application or the defaults
+// may carry more than one mailbox needs: the others are known all the same.
 var (
 	bothOptions = []string{
 		"server", "port", "address", "password", "grant-type", "secret", "secrets", "client-id", "directory-id", "tenant-authority",
@@ -21,12 +20,5 @@ var (
 	}
 )
 
-// know makes options known, so that Done complains only about the others: which options a section needs depends on its
-// type and grant, and an application or the defaults may carry more than one mailbox needs.
-func know(m *config.Map, lists ...[]string) {
-	for _, list := range lists {
-		for _, key := range list {
-			m.HasHere(key)
-		}
-	}
-}
+// mailboxOptions are those that only a mailbox has.
+var mailboxOptions = []string{"pop-client", "smtp-client"}
