@@ -4,9 +4,9 @@ import (
 	"strings"
 
 	"mailporter/broker/internal/directory"
-	"mailporter/broker/internal/store/redis"
 	"mailporter/broker/internal/store/seal"
 	"mailporter/kit/config"
+	"mailporter/kit/redisurl"
 )
 
 // check complains about what the start would stumble over: files and addresses that only the parts know how to read.
@@ -20,7 +20,7 @@ func check(root *config.Map, s directory.Settings) {
 	if strings.HasPrefix(s.Store, "file:") {
 		return
 	}
-	if err := redis.CheckURL(s.Store); err != nil {
+	if _, err := redisurl.Parse(s.Store, nil); err != nil {
 		root.Complain("store", err.Error(), "correct the address")
 	}
 	if root.Has("keyset") {

@@ -59,7 +59,7 @@ var sharedByEdges = []string{
 // only says which packages alone may import an outside module.
 var only = map[string][]string{
 	"github.com/redis/go-redis/": {"mailporter/broker/internal/store/redis", "mailporter/workers/internal/state/redis",
-		"mailporter/kit/redistest"},
+		"mailporter/kit/redisurl", "mailporter/kit/redistest"},
 	"mailporter/gen/": {"mailporter/broker/internal/service", "mailporter/kit/tokenclient", "mailporter/sandbox/cmd/demo"},
 	"google.golang.org/grpc": {"mailporter/broker/internal/service", "mailporter/broker/cmd/broker", "mailporter/kit/tokenclient",
 		"mailporter/sandbox/cmd/demo"},

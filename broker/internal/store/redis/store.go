@@ -12,6 +12,7 @@ import (
 	"mailporter/broker/internal/keeper"
 	"mailporter/broker/internal/store/seal"
 	"mailporter/broker/internal/token"
+	"mailporter/kit/redisurl"
 	"mailporter/kit/secret"
 )
 
@@ -39,7 +40,7 @@ func (silent) Printf(context.Context, string, ...any) {}
 
 // Config says where Redis is.
 type Config struct {
-	URL      string        // see parse; may hold a password
+	URL      string        // see redisurl; may hold a password
 	Password secret.String // instead of one in the URL; may be empty
 	Roots    *tls.Config   // for TLS with roots of one's own; nil = the system's
 }
@@ -47,7 +48,7 @@ type Config struct {
 // Open connects in the background: a broker starts without its Redis and works as far as it can. Only a URL that makes no
 // sense is an error.
 func Open(c Config, s *seal.Sealer, log *slog.Logger) (*Store, error) {
-	o, err := parse(c.URL, c.Roots)
+	o, err := redisurl.Parse(c.URL, c.Roots)
 	if err != nil {
 		return nil, err
 	}

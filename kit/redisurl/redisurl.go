@@ -1,4 +1,6 @@
-package redis
+// Package redisurl reads the address of a Redis as configuration names it: one server, Sentinels or a cluster. The broker's
+// store and the workers' state take the same forms.
+package redisurl
 
 import (
 	"crypto/tls"
@@ -13,21 +15,16 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// errURL names the forms and not the text: it may hold a password.
-var errURL = errors.New("the store's URL is none of redis://HOST:PORT/DB, rediss://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT, " +
+// ErrURL names the forms and not the text: it may hold a password.
+var ErrURL = errors.New("the URL is none of redis://HOST:PORT/DB, rediss://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT, " +
 	"redis+sentinel://HOST:PORT,HOST:PORT/DB?master=NAME; all take USER:PASSWORD@ before the hosts, the last two ?tls=true")
 
-// CheckURL says whether a store URL makes sense. The error does not repeat it.
-func CheckURL(raw string) error {
-	_, err := parse(raw, nil)
-	return err
-}
-
-// parse turns a store URL into options: redis, rediss, redis+sentinel and redis+cluster. roots may be nil.
-func parse(raw string, roots *tls.Config) (*redis.UniversalOptions, error) {
+// Parse turns a URL into options. Commands are never sent twice: a retry after a lost answer would repeat a write. roots
+// may be nil. The error does not repeat the URL.
+func Parse(raw string, roots *tls.Config) (*redis.UniversalOptions, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
-		return nil, errURL
+		return nil, ErrURL
 	}
 	authority, tail := rest, ""
 	if i := strings.IndexAny(rest, "/?"); i >= 0 {
@@ -53,7 +50,7 @@ func parse(raw string, roots *tls.Config) (*redis.UniversalOptions, error) {
 	return o, nil
 }
 
-// options are those that do not come from the URL. A dead Redis must be found out about quickly: tokens are minted without.
+// options are those that do not come from the URL. A dead Redis must be found out about quickly.
 func options() *redis.UniversalOptions {
 	return &redis.UniversalOptions{
 		MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true, DisableIdentity: true,
@@ -66,7 +63,7 @@ func hosts(o *redis.UniversalOptions, authority string) error {
 	if i := strings.LastIndex(authority, "@"); i >= 0 {
 		user, err := url.Parse("x://" + authority[:i+1] + "h")
 		if err != nil || user.User == nil {
-			return errURL
+			return ErrURL
 		}
 		o.Username = user.User.Username()
 		o.Password, _ = user.User.Password()
@@ -78,7 +75,7 @@ func hosts(o *redis.UniversalOptions, authority string) error {
 			host, port = strings.Trim(h, "[]"), "" // no port
 		}
 		if host == "" || strings.ContainsAny(host, " @") || port == "" && strings.Contains(host, ":") && !strings.HasPrefix(h, "[") {
-			return errURL
+			return ErrURL
 		}
 		o.Addrs = append(o.Addrs, net.JoinHostPort(host, port))
 	}
@@ -91,17 +88,17 @@ func path(o *redis.UniversalOptions, tail string) (url.Values, error) {
 	if db = strings.Trim(db, "/"); db != "" {
 		n, err := strconv.Atoi(db)
 		if err != nil || n < 0 {
-			return nil, errURL
+			return nil, ErrURL
 		}
 		o.DB = n
 	}
 	query, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, errURL
+		return nil, ErrURL
 	}
 	for key := range query {
 		if key != "master" && key != "tls" {
-			return nil, errURL
+			return nil, ErrURL
 		}
 	}
 	return query, nil
@@ -112,20 +109,20 @@ func mode(o *redis.UniversalOptions, scheme string, query url.Values) error {
 	switch scheme {
 	case "redis", "rediss":
 		if len(o.Addrs) != 1 {
-			return errURL
+			return ErrURL
 		}
 	case "redis+sentinel":
 		port, o.MasterName = "26379", query.Get("master")
 		if o.MasterName == "" {
-			return errURL
+			return ErrURL
 		}
 	case "redis+cluster":
 		o.IsClusterMode = true
 		if o.DB != 0 {
-			return errURL // a cluster has database 0 only
+			return ErrURL // a cluster has database 0 only
 		}
 	default:
-		return errURL
+		return ErrURL
 	}
 	for i, a := range o.Addrs {
 		if strings.HasSuffix(a, ":") {
