@@ -1,0 +1,127 @@
+package setup
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"mailporter/kit/config"
+	"mailporter/kit/daemon"
+)
+
+func readSinks(root *config.Map) map[string]Sink {
+	sinks := map[string]Sink{}
+	for _, named := range root.Named("sinks") {
+		sinks[named.Name] = readSink(named.Map)
+	}
+	if _, ok := sinks["default"]; !ok {
+		root.Complain("sinks", "has no sink of the name default", "write sinks: {default: {maildir: PATH}}")
+	}
+	return sinks
+}
+
+func readSink(m *config.Map) Sink {
+	for _, later := range []string{"lmtp", "webhook", "redis-stream"} {
+		if m.Has(later) {
+			m.Complain(later, "is a kind of sink that this version does not have", "deliver to a maildir")
+			return Sink{}
+		}
+	}
+	s := Sink{Maildir: m.Path("maildir", "")}
+	m.Done()
+	if !m.Has("maildir") {
+		m.Complain("maildir", "is missing", "write {maildir: PATH}; {mailbox} in PATH stands for the mailbox's address")
+		return s
+	}
+	fixed, _, _ := strings.Cut(s.Maildir, "{mailbox}")
+	writable(m, "maildir", fixed)
+	return s
+}
+
+func readIntake(root *config.Map) SMTPIntake {
+	m := root.Map("intake")
+	for _, later := range []string{"grpc", "folder"} {
+		if m.Has(later) {
+			m.Complain(later, "is a way in that this version does not have", "hand mail in by smtp")
+		}
+	}
+	if !m.Has("smtp") {
+		m.Complain("smtp", "is missing: there would be no way in", "write intake: {smtp: {listen: 127.0.0.1:2525}}")
+	}
+	in := readSMTP(m.Map("smtp"))
+	m.Done()
+	return in
+}
+
+func readSMTP(m *config.Map) SMTPIntake {
+	in := SMTPIntake{
+		Listen:            m.Address("listen", "127.0.0.1:2525"),
+		Hostname:          m.Text("hostname", hostname()),
+		ImplicitTLS:       m.Bool("implicit-tls", false),
+		Allow:             readAllow(m),
+		MaximumSize:       m.Size("maximum-size", defaultSize),
+		MaximumRecipients: m.Int("maximum-recipients", defaultRecipients, 1, 100000),
+	}
+	if tls := m.Map("tls"); tls.Present() {
+		in.TLS = readServerTLS(tls)
+	} else if in.ImplicitTLS {
+		m.Complain("implicit-tls", "needs a certificate", "write tls: {certificate: FILE, key: FILE}")
+	}
+	for _, u := range m.Maps("users") {
+		user := User{Name: u.Require("user", "name the user"), Password: u.Secret("password")}
+		if user.Password.IsZero() {
+			u.Complain("password", "is missing", "write {file: PATH} or {env: NAME}")
+		} else if _, err := user.Password.Read(); err != nil {
+			u.Complain("password", err.Error(), "name a readable file or a variable that is set")
+		}
+		u.Done()
+		in.Users = append(in.Users, user)
+	}
+	if len(in.Users) > 0 && in.TLS.Certificate == "" {
+		m.Complain("users", "would send their passwords in the clear", "write tls: {certificate: FILE, key: FILE}")
+	}
+	m.Done()
+	return in
+}
+
+// readServerTLS is daemon.ReadTLS with a client-ca that may be absent: then no client certificates are asked for.
+func readServerTLS(m *config.Map) daemon.TLSFiles {
+	if m.Has("client-ca") {
+		return daemon.ReadTLS(m, "client-ca")
+	}
+	f := daemon.TLSFiles{Certificate: m.Path("certificate", ""), Key: m.Path("key", "")}
+	m.Require("certificate", "name a PEM file")
+	m.Require("key", "name a PEM file")
+	m.Done()
+	for _, p := range f.Check() {
+		if p.Option != "ca" && p.File != "" {
+			m.Complain(p.Option, p.Error(), p.Remedy)
+		}
+	}
+	return f
+}
+
+func readAllow(m *config.Map) []netip.Prefix {
+	var all []netip.Prefix
+	for _, s := range m.Texts("allow") {
+		p, err := netip.ParsePrefix(s)
+		if ip, ierr := netip.ParseAddr(s); ierr == nil {
+			p, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+		}
+		if err != nil {
+			m.Complain("allow", fmt.Sprintf("%q is no address range", s), "write 10.1.0.0/16 or a single address")
+			continue
+		}
+		all = append(all, p.Masked())
+	}
+	return all
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	return name
+}

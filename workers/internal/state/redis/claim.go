@@ -1,0 +1,177 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"mailporter/workers/internal/outbound"
+)
+
+// errAnswer says that a script answered something that it never does.
+var errAnswer = errors.New("unexpected answer of a script")
+
+// Claim implements outbound.Outbox. Mailboxes are asked one by one, the one whose mail waits longest first.
+func (s outbox) Claim(ctx context.Context, boxes []string, limit, most int, ttl time.Duration) ([]outbound.Job, error) {
+	waiting, err := s.waiting(ctx, dueOfBoxes, boxes)
+	if err != nil {
+		return nil, fmt.Errorf("claim messages: %w", err)
+	}
+	var jobs []outbound.Job
+	for _, w := range waiting {
+		if len(jobs) == most {
+			break
+		}
+		some, err := s.claimOf(ctx, w.mailbox, limit, most-len(jobs), ttl)
+		if err != nil {
+			if len(jobs) > 0 {
+				return jobs, nil // those are ours; the next Claim says what is wrong
+			}
+			return nil, fmt.Errorf("claim messages of %s: %w", w.mailbox, err)
+		}
+		jobs = append(jobs, some...)
+	}
+	return jobs, nil
+}
+
+type waiting struct {
+	mailbox string
+	since   int64 // microseconds
+}
+
+// waiting asks a script for a time of each mailbox and lists those that have one, the earliest first.
+func (s outbox) waiting(ctx context.Context, script *redis.Script, boxes []string) ([]waiting, error) {
+	var all []waiting
+	for _, m := range boxes {
+		at, err := script.Run(ctx, s.client, boxKeys(m), boxPrefix(m)).Text()
+		if err != nil {
+			return nil, err
+		}
+		if at == "" {
+			continue
+		}
+		since, err := strconv.ParseFloat(at, 64)
+		if err != nil {
+			return nil, errAnswer
+		}
+		all = append(all, waiting{m, int64(since)})
+	}
+	slices.SortStableFunc(all, func(a, b waiting) int { return cmp.Compare(a.since, b.since) })
+	return all, nil
+}
+
+func (s outbox) claimOf(ctx context.Context, mailbox string, limit, most int, ttl time.Duration) ([]outbound.Job, error) {
+	name := rand.Text()
+	answer, err := claimJobs.Run(ctx, s.client, boxKeys(mailbox), boxPrefix(mailbox), limit, most, ttl.Microseconds(), name).Slice()
+	if err != nil {
+		return nil, err
+	}
+	jobs := make([]outbound.Job, len(answer))
+	for i := range answer {
+		e, err := readEntry(answer[i], 6)
+		if err != nil {
+			return nil, err
+		}
+		jobs[i] = outbound.Job{ID: e.id, Claim: name, Mailbox: e.fields[0], Size: e.number(2), Accepted: moment(e.number(3)),
+			Attempts: int(e.number(4)), InDoubt: e.fields[5] == "1"}
+		if err := json.Unmarshal([]byte(e.fields[1]), &jobs[i].Envelope); err != nil {
+			return nil, errAnswer
+		}
+		jobs[i].Envelope.Recipients = openOnes(jobs[i].Envelope, e.recipients)
+	}
+	return jobs, nil
+}
+
+// entry is {id, fields, recipients} as scripts answer it.
+type entry struct {
+	id         string
+	fields     []string
+	recipients []recipient
+}
+
+func (e entry) number(i int) int64 {
+	n, _ := strconv.ParseInt(e.fields[i], 10, 64)
+	return n
+}
+
+func readEntry(raw any, fields int) (entry, error) {
+	parts, ok := raw.([]any)
+	if !ok || len(parts) != 3 {
+		return entry{}, errAnswer
+	}
+	id, ok := parts[0].(string)
+	list, listOK := parts[1].([]any)
+	states, statesOK := parts[2].(string)
+	if !ok || !listOK || !statesOK || len(list) != fields {
+		return entry{}, errAnswer
+	}
+	e := entry{id: id, fields: make([]string, fields)}
+	for i, f := range list {
+		e.fields[i], _ = f.(string)
+	}
+	if err := json.Unmarshal([]byte(states), &e.recipients); err != nil {
+		return entry{}, errAnswer
+	}
+	return e, nil
+}
+
+// Extend implements outbound.Outbox.
+func (s outbox) Extend(ctx context.Context, j outbound.Job, ttl time.Duration) error {
+	kept, err := extendJob.Run(ctx, s.client, boxKeys(j.Mailbox), boxPrefix(j.Mailbox), j.ID, j.Claim, ttl.Microseconds()).Int()
+	return lostIf(kept == 0, err)
+}
+
+func lostIf(lost bool, err error) error {
+	if err == nil && lost {
+		return outbound.ErrLost
+	}
+	return err
+}
+
+// Settle implements outbound.Outbox.
+func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) error {
+	outcomes, err := json.Marshal(outcomesOf(v))
+	if err != nil {
+		return fmt.Errorf("settle message %s: %w", j.ID, err)
+	}
+	next := ""
+	if len(v.Later) > 0 && !v.Held {
+		next = strconv.FormatInt(v.At.UnixMicro(), 10)
+	}
+	made := 1
+	if v.Free {
+		made = 0
+	}
+	kept, err := settleJob.Run(ctx, s.client, boxKeys(j.Mailbox), boxPrefix(j.Mailbox), j.ID, j.Claim, outcomes, next, v.Doubt, made).Int()
+	if err := lostIf(kept == 0, err); err != nil {
+		return fmt.Errorf("settle message %s: %w", j.ID, err)
+	}
+	s.signal()
+	return nil
+}
+
+func outcomesOf(v outbound.Verdict) map[string]recipient {
+	all := map[string]recipient{}
+	for _, a := range v.Sent {
+		all[a] = recipient{State: outbound.Sent}
+	}
+	for _, f := range v.Dead {
+		all[f.Address] = recipient{State: outbound.Dead, Reason: f.Reason}
+	}
+	later := outbound.Deferred
+	if v.Doubt {
+		later = outbound.Unknown
+	}
+	for _, f := range v.Later {
+		all[f.Address] = recipient{State: later, Reason: f.Reason}
+	}
+	return all
+}

@@ -1,0 +1,187 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/outbound"
+)
+
+const (
+	mailboxes = prefix + "mailboxes"
+	// chunk is how much of a message one field holds, in bytes: Redis does nothing else while it moves one.
+	chunk = 512 << 10
+	// orphanLife is how long a body without its job is kept: the time between its first chunk and the script that adds it.
+	orphanLife = time.Hour
+	// requestMemory is how long the id of a submission is remembered.
+	requestMemory = 7 * 24 * time.Hour
+)
+
+type outbox struct{ *Store }
+
+// boxPrefix begins the keys of a mailbox's outbox.
+func boxPrefix(mailbox string) string { return prefix + "{m:" + tag(mailbox) + "}:" }
+
+func boxKeys(mailbox string) []string {
+	p := boxPrefix(mailbox)
+	return []string{p + "due", p + "claimed", p + "all"}
+}
+
+func bodyKey(mailbox, id string) string { return boxPrefix(mailbox) + "body:" + id }
+
+// newID sorts by time, so that of two messages that are due at the same moment the older one goes first.
+func newID() string { return fmt.Sprintf("%014x%s", time.Now().UnixMicro(), rand.Text()[:8]) }
+
+// Add implements outbound.Outbox. The bytes come first, in chunks, and lapse by themselves; the message exists once the
+// script has run.
+func (s outbox) Add(ctx context.Context, m outbound.Submission) (string, error) {
+	id := newID()
+	size, chunks, err := s.storeBody(ctx, bodyKey(m.Mailbox, id), m.Body)
+	if err != nil {
+		s.dropBody(m.Mailbox, id)
+		return "", err
+	}
+	envelope, err := json.Marshal(m.Envelope)
+	if err != nil {
+		return "", fmt.Errorf("add message: %w", err)
+	}
+	addresses := make([]string, len(m.Envelope.Recipients))
+	for i, r := range m.Envelope.Recipients {
+		addresses[i] = r.Address
+	}
+	list, err := json.Marshal(addresses)
+	if err != nil {
+		return "", fmt.Errorf("add message: %w", err)
+	}
+	if err := s.client.SAdd(ctx, mailboxes, m.Mailbox).Err(); err != nil {
+		return "", fmt.Errorf("add message: %w", err)
+	}
+	added, err := addJob.Run(ctx, s.client, boxKeys(m.Mailbox), boxPrefix(m.Mailbox), id, m.Request, int(requestMemory.Seconds()),
+		envelope, size, chunks, m.Mailbox, list).Text()
+	if err != nil {
+		return "", fmt.Errorf("add message: %w", err) // it may be there: the submitter hears no and tries again
+	}
+	if added != id {
+		s.dropBody(m.Mailbox, id)
+		return added, nil
+	}
+	s.signal()
+	return id, nil
+}
+
+// storeBody writes the message's bytes as fields 0, 1, 2... of a hash.
+func (s *Store) storeBody(ctx context.Context, key string, r io.Reader) (size int64, chunks int, err error) {
+	buffer := make([]byte, chunk)
+	for {
+		n, err := io.ReadFull(r, buffer)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return 0, 0, fmt.Errorf("read message: %w", err)
+		}
+		if n > 0 || chunks == 0 {
+			if werr := s.writeChunk(ctx, key, chunks, buffer[:n]); werr != nil {
+				return 0, 0, werr
+			}
+			size, chunks = size+int64(n), chunks+1
+		}
+		if err != nil {
+			return size, chunks, nil
+		}
+	}
+}
+
+func (s *Store) writeChunk(ctx context.Context, key string, i int, b []byte) error {
+	pipe := s.client.TxPipeline()
+	pipe.HSet(ctx, key, strconv.Itoa(i), b)
+	pipe.Expire(ctx, key, orphanLife)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("store message: %w", err)
+	}
+	return nil
+}
+
+// dropBody deletes bytes that belong to no job. What it cannot delete lapses by itself.
+func (s *Store) dropBody(mailbox, id string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_ = s.client.Unlink(ctx, bodyKey(mailbox, id)).Err()
+}
+
+// Open implements outbound.Outbox.
+func (s outbox) Open(ctx context.Context, j outbound.Job) (io.ReadCloser, error) {
+	n, err := s.client.HLen(ctx, bodyKey(j.Mailbox, j.ID)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("open message %s: %w", j.ID, err)
+	}
+	if n == 0 {
+		return nil, fmt.Errorf("open message %s: its bytes are not there", j.ID)
+	}
+	return &body{ctx: ctx, store: s.Store, key: bodyKey(j.Mailbox, j.ID), chunks: int(n)}, nil
+}
+
+// body reads a message chunk by chunk.
+type body struct {
+	ctx    context.Context // of Open: a reader has no other way to be told
+	store  *Store
+	key    string
+	next   int
+	chunks int
+	rest   []byte
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	for len(b.rest) == 0 {
+		if b.next == b.chunks {
+			return 0, io.EOF
+		}
+		bytes, err := b.store.client.HGet(b.ctx, b.key, strconv.Itoa(b.next)).Bytes()
+		if err != nil {
+			return 0, fmt.Errorf("read message: %w", err)
+		}
+		b.rest, b.next = bytes, b.next+1
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (b *body) Close() error { return nil }
+
+// Changed implements outbound.Outbox.
+func (s outbox) Changed() <-chan struct{} { return s.changed }
+
+func (s *Store) signal() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// recipient is one of a job's as the scripts keep it.
+type recipient struct {
+	Address string         `json:"a"`
+	State   outbound.State `json:"s"`
+	Reason  string         `json:"r"`
+	Changed string         `json:"c"`
+}
+
+func (r recipient) open() bool { return r.State != outbound.Sent && r.State != outbound.Dead }
+
+// openOnes leaves the envelope's recipients that are neither sent nor dead.
+func openOnes(e mail.Envelope, states []recipient) []mail.Recipient {
+	var left []mail.Recipient
+	for i, r := range states {
+		if r.open() && i < len(e.Recipients) {
+			left = append(left, e.Recipients[i])
+		}
+	}
+	return left
+}

@@ -1,0 +1,135 @@
+-- One mailbox's outbox. A job is the hash job:ID with
+--   mailbox, envelope (JSON), size, chunks, accepted, attempts, doubt, claim ('' = none), next ('' = none planned),
+--   recipients: JSON list of {a = address, s = state, r = reason, c = changed}
+-- States are those of outbound.State. Times are microseconds; they travel as strings, because JSON numbers would lose digits.
+
+local due, claimed, all, prefix = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+local QUEUED, SENDING, SENT, DEFERRED, UNKNOWN, DEAD = 0, 1, 2, 3, 4, 5
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+
+local function micros(n) return string.format('%.0f', n) end
+local function job(id) return prefix .. 'job:' .. id end
+
+local function recipients(id) return cjson.decode(redis.call('HGET', job(id), 'recipients')) end
+local function keep(id, list) redis.call('HSET', job(id), 'recipients', cjson.encode(list)) end
+
+-- A claim that nobody settled in time: the job is due since then, and somebody may have the message.
+local function lapse()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', claimed, '-inf', micros(now))) do
+    local at = redis.call('ZSCORE', claimed, id)
+    redis.call('ZREM', claimed, id)
+    redis.call('ZADD', due, at, id)
+    redis.call('HSET', job(id), 'claim', '', 'doubt', '1', 'next', micros(tonumber(at)))
+    redis.call('HINCRBY', job(id), 'attempts', 1)
+    local list = recipients(id)
+    for _, r in ipairs(list) do
+      if r.s == SENDING then r.s, r.r, r.c = UNKNOWN, 'the worker that was sending it is gone', micros(now) end
+    end
+    keep(id, list)
+  end
+end
+
+-- ARGV: prefix, id, request ('' = none), seconds to remember it, envelope, size, chunks, mailbox, addresses (JSON list).
+-- Answers the id of the message: an older one if the request is known.
+local function add()
+  local id, request = ARGV[2], ARGV[3]
+  if request ~= '' then
+    local known = redis.call('GET', prefix .. 'request:' .. request)
+    if known then return known end
+    redis.call('SET', prefix .. 'request:' .. request, id, 'EX', ARGV[4])
+  end
+  local list = {}
+  for i, a in ipairs(cjson.decode(ARGV[9])) do list[i] = {a = a, s = QUEUED, r = '', c = micros(now)} end
+  redis.call('HSET', job(id), 'mailbox', ARGV[8], 'envelope', ARGV[5], 'size', ARGV[6], 'chunks', ARGV[7],
+    'accepted', micros(now), 'attempts', 0, 'doubt', '0', 'claim', '', 'next', micros(now), 'recipients', cjson.encode(list))
+  redis.call('PERSIST', prefix .. 'body:' .. id)
+  redis.call('ZADD', due, micros(now), id)
+  redis.call('ZADD', all, micros(now), id)
+  return id
+end
+
+-- ARGV: prefix, limit, most, ttl in microseconds, name of the claim.
+-- Answers a flat list of {id, fields of the hash} for each claimed job.
+local function claim()
+  lapse()
+  local free = math.min(tonumber(ARGV[2]) - redis.call('ZCARD', claimed), tonumber(ARGV[3]))
+  local taken = {}
+  if free <= 0 then return taken end
+  for i, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', micros(now), 'LIMIT', 0, free)) do
+    redis.call('ZREM', due, id)
+    redis.call('ZADD', claimed, micros(now + tonumber(ARGV[4])), id)
+    local list = recipients(id)
+    taken[i] = {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'doubt'), cjson.encode(list)}
+    for _, r in ipairs(list) do
+      if r.s ~= SENT and r.s ~= DEAD then r.s, r.c = SENDING, micros(now) end
+    end
+    keep(id, list)
+    redis.call('HSET', job(id), 'claim', ARGV[5])
+  end
+  return taken
+end
+
+-- Whether the claim is alive and of that name.
+local function held(id, name)
+  local at = redis.call('ZSCORE', claimed, id)
+  return at and tonumber(at) > now and redis.call('HGET', job(id), 'claim') == name
+end
+
+-- ARGV: prefix, id, name of the claim, ttl in microseconds. Answers 0 if the claim was lost.
+local function extend()
+  if not held(ARGV[2], ARGV[3]) then return 0 end
+  redis.call('ZADD', claimed, micros(now + tonumber(ARGV[4])), ARGV[2])
+  return 1
+end
+
+-- ARGV: prefix, id, name of the claim, outcomes (JSON: address -> {s, r}), next ('' = none), doubt (1 or 0), attempts made.
+-- Answers 0 if the claim was lost.
+local function settle()
+  local id = ARGV[2]
+  if not held(id, ARGV[3]) then return 0 end
+  local outcomes, list, open = cjson.decode(ARGV[4]), recipients(id), false
+  for _, r in ipairs(list) do
+    local o = outcomes[r.a]
+    if o and r.s ~= SENT and r.s ~= DEAD then r.s, r.r, r.c = o.s, o.r, micros(now) end
+    if r.s ~= SENT then open = true end
+  end
+  redis.call('ZREM', claimed, id)
+  if not open then
+    redis.call('ZREM', all, id)
+    redis.call('DEL', job(id), prefix .. 'body:' .. id)
+    return 1
+  end
+  keep(id, list)
+  redis.call('HSET', job(id), 'claim', '', 'doubt', ARGV[6], 'next', ARGV[5])
+  redis.call('HINCRBY', job(id), 'attempts', ARGV[7])
+  if ARGV[5] ~= '' then redis.call('ZADD', due, ARGV[5], id) end
+  return 1
+end
+
+-- When the next attempt is due: of a waiting job, or of one whose claim lapsed. '' = never.
+local function next_due()
+  local first = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
+  local lapsed = redis.call('ZRANGEBYSCORE', claimed, '-inf', micros(now), 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  if not first then return lapsed or '' end
+  if lapsed and tonumber(lapsed) < tonumber(first) then return lapsed end
+  return first
+end
+
+-- The time of the first job that could be claimed now, '' = there is none.
+local function head()
+  local first = next_due()
+  if first ~= '' and tonumber(first) > now then return '' end
+  return first
+end
+
+-- ARGV: prefix, most. Answers {id, fields} of the oldest messages.
+local function list()
+  local found = {}
+  for i, id in ipairs(redis.call('ZRANGE', all, 0, tonumber(ARGV[2]) - 1)) do
+    found[i] = {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'next', 'claim'),
+      redis.call('HGET', job(id), 'recipients')}
+  end
+  return found
+end

@@ -1,0 +1,72 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"mailporter/kit/redisurl"
+	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/outbound"
+)
+
+// Store is the fleet's memory. Any number of goroutines may use it.
+type Store struct {
+	client  redis.UniversalClient
+	changed chan struct{}
+}
+
+const prefix = "mailporter-worker:"
+
+// The library prints to standard error by itself, in lines that are no JSON. Every error that it prints is returned as
+// well.
+func init() { redis.SetLogger(silent{}) }
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+// Open prepares a client; only a URL that makes no sense is an error. It looks once whether this Redis would lose mail,
+// and says so in the log.
+func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
+	options, err := redisurl.Parse(url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	s := &Store{client: redis.NewUniversalClient(options), changed: make(chan struct{}, 1)}
+	s.check(ctx, log)
+	return s, nil
+}
+
+// check warns about settings with which acknowledged mail may be lost. Managed services forbid CONFIG: then nothing is
+// said about what cannot be known.
+func (s *Store) check(ctx context.Context, log *slog.Logger) {
+	for name, good := range map[string]string{"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"} {
+		have, err := s.client.ConfigGet(ctx, name).Result()
+		if err == nil && have[name] != "" && have[name] != good {
+			log.Warn("redis may lose mail that was acknowledged", "setting", name, "is", have[name], "should-be", good)
+		}
+	}
+}
+
+// Checkpoints is the part that remembers cursors.
+func (s *Store) Checkpoints() inbound.Checkpoints { return checkpoints{s} }
+
+// Quarantine is the part that remembers what was passed over.
+func (s *Store) Quarantine() inbound.Quarantine { return quarantine{s} }
+
+// Outbox is the part that keeps mail until it is sent.
+func (s *Store) Outbox() outbound.Outbox { return outbox{s} }
+
+// Ping says whether Redis answers.
+func (s *Store) Ping() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return s.client.Ping(ctx).Err()
+}
+
+// Close ends the store's use. Leases and claims that are held lapse.
+func (s *Store) Close() error { return s.client.Close() }
