@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mailporter/broker/internal/keeper"
 	"mailporter/broker/internal/remedy"
 	"mailporter/broker/internal/token"
@@ -43,7 +45,19 @@ func TestColdCallersShareOneRequest(t *testing.T) {
 
 func TestReplicasShareOneRequest(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
+		start := time.Now()
 		h.crowded(600, h.broker(), h.broker(), h.broker())
+		h.want(1)
+		if took := time.Since(start); took != h.latency {
+			t.Errorf("took %s: the others were not woken when the one request came back after %s", took, h.latency)
+		}
+	})
+}
+
+func TestTheLeaseOutlivesASlowProvider(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.latency = 10 * time.Second // the HTTP time-out of the grants
+		h.crowded(30, h.broker(), h.broker(), h.broker())
 		h.want(1)
 	})
 }
@@ -220,6 +234,79 @@ func TestABrokerThatDiedWithTheLeaseIsWaitedFor(t *testing.T) {
 		h.must(h.broker(), wish(appOnly()))
 		if waited := time.Since(start); waited < 15*time.Second || waited > 17*time.Second {
 			t.Errorf("waited %s for a lease of 15 s", waited)
+		}
+	})
+}
+
+// lateCache has what another broker puts there just after the first look.
+type lateCache struct {
+	keeper.Cache
+	looks int
+}
+
+func (c *lateCache) Get(ctx context.Context, k token.Key) (token.Token, error) {
+	c.looks++
+	if c.looks == 1 {
+		return token.Token{}, nil
+	}
+	return c.Cache.Get(ctx, k)
+}
+
+func TestTheCacheIsLookedIntoAgainUnderTheLease(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.must(h.broker(), wish(appOnly()))
+		view := h.store.Broker()
+		k := keeper.New(keeper.Config{
+			Grants: map[token.Provider]keeper.Grant{token.Microsoft: h.provider}, Cache: &lateCache{Cache: view}, Credentials: view,
+		})
+		defer k.Close()
+		if out := h.must(k, wish(appOnly())); out.Source != keeper.FromCache {
+			t.Errorf("from %s", out.Source)
+		}
+		h.want(1)
+	})
+}
+
+func TestAFailedRenewalIsNotTriedAtEveryAsk(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		view := h.store.Broker()
+		cache := &lateCache{Cache: view}
+		k := keeper.New(keeper.Config{
+			Grants: map[token.Provider]keeper.Grant{token.Microsoft: h.provider}, Cache: cache, Credentials: view,
+		})
+		defer k.Close()
+		h.must(k, wish(delegated()))
+		time.Sleep(55 * time.Minute)
+		h.store.StoreDown(true)
+		before := cache.looks
+		for range 1000 {
+			h.must(k, wish(delegated()))
+			synctest.Wait()
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := cache.looks - before; n < 2 || n > 15 {
+			t.Errorf("%d tries in ten seconds", n)
+		}
+	})
+}
+
+func TestRetireForgets(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		metrics := prometheus.NewPedanticRegistry()
+		k := h.brokerWith(keeper.Config{Metrics: metrics})
+		h.must(k, wish(appOnly()))
+		kept := appOnly()
+		kept.ID = "kept"
+		h.must(k, wish(kept))
+		k.Retire(func(id, _ string) bool { return id == "kept" })
+		if n := gauge(t, metrics, "broker_tokens_held"); n != 1 {
+			t.Errorf("%v tokens held", n)
+		}
+		if out := h.must(k, wish(kept)); out.Source != keeper.FromMemory {
+			t.Errorf("the live token came from %s", out.Source)
+		}
+		if out := h.must(k, wish(appOnly())); out.Source != keeper.FromCache {
+			t.Errorf("the retired token came from %s", out.Source)
 		}
 	})
 }

@@ -68,11 +68,11 @@ func TestTransientFailuresBackOff(t *testing.T) {
 		h.latency = 0
 		h.answer = func(int, token.Credential, string) error { return down() }
 		k := h.broker()
-		for range 3600 {
+		for range 36_000 {
 			if f := h.fault(k, wish(appOnly()), remedy.Unavailable); f.After < 0 || f.After > 5*time.Minute {
 				t.Fatalf("retry after %s", f.After)
 			}
-			time.Sleep(time.Second)
+			time.Sleep(100 * time.Millisecond)
 		}
 		if n := h.requests(); n < 12 || n > 60 {
 			t.Errorf("%d requests in an hour", n)

@@ -31,6 +31,7 @@ type provider struct {
 	life    time.Duration
 	latency time.Duration
 	rotates bool
+	value   string // of every token; empty: each is another
 	// answer, if set, may refuse the n-th request (from 1).
 	answer func(n int, c token.Credential, refresh string) error
 
@@ -61,6 +62,9 @@ func (p *provider) Mint(ctx context.Context, c token.Credential, refresh secret.
 		}
 	}
 	m := keeper.Minted{Token: token.Token{Value: secret.New(fmt.Sprintf("token-%d", n)), Sent: sent, Expires: sent.Add(p.life)}}
+	if p.value != "" {
+		m.Token.Value = secret.New(p.value)
+	}
 	if p.rotates {
 		m.Refresh = secret.New(fmt.Sprintf("refresh-%d", n))
 	}
@@ -86,6 +90,12 @@ func (p *provider) requests() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.calls)
+}
+
+func (p *provider) crowdMost() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.crowd
 }
 
 func (p *provider) last() call {

@@ -109,6 +109,18 @@ func TestNobodyDrivesTheGenerationsUp(t *testing.T) {
 	})
 }
 
+func TestAProviderThatGivesTheSameAgain(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.value = "always the same"
+		k := h.broker()
+		out := h.must(k, wish(appOnly()))
+		h.fault(k, newer(out), remedy.RejectsFreshToken)
+		if again := h.must(k, wish(appOnly())); again.Token.Generation != out.Token.Generation {
+			t.Error("the refused token got a new generation")
+		}
+	})
+}
+
 func TestAReportAfterARestart(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		out := h.must(h.broker(), wish(appOnly()))

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"mailporter/broker/internal/remedy"
-	"mailporter/broker/internal/token"
 )
 
 // renew brings a token that satisfies need: out of the cache if another broker put it there, else from the provider
@@ -37,9 +36,6 @@ func (k *Keeper) renew(ctx context.Context, s *slot, w Wish, need want) (*held, 
 		}
 		if err := k.waitForOther(ctx, news); err != nil {
 			return nil, err
-		}
-		if f := k.othersFailure(ctx, a, w.Audience); f != nil {
-			return nil, f
 		}
 	}
 }
@@ -143,15 +139,6 @@ func (k *Keeper) waitForOther(ctx context.Context, news <-chan struct{}) error {
 		return givenUp(ctx)
 	}
 	return nil
-}
-
-// othersFailure is what the holder of the lease wrote down, so that not every broker tries the same in turn.
-func (k *Keeper) othersFailure(ctx context.Context, a *account, aud token.Audience) *remedy.Fault {
-	r, err := k.load(ctx, a)
-	if err != nil {
-		return nil // the next round finds out whether the store is gone
-	}
-	return r.block(a.version, aud, time.Now())
 }
 
 // load reads the record anew.

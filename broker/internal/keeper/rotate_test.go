@@ -147,10 +147,11 @@ func TestTheRefusalOfAnOvertakenTokenIsNotFinal(t *testing.T) {
 			return nil
 		}
 		k := h.broker()
-		_, err := k.Ask(t.Context(), wish(delegated()))
-		if err != nil { // our lease is lost, so what came cannot be saved now
-			h.must(k, wish(delegated()))
+		h.fault(k, wish(delegated()), remedy.StoreUnavailable) // our lease is lost: what came cannot be saved
+		if h.last().refresh != "theirs" {
+			t.Errorf("used %s, but not what is stored", h.last().refresh)
 		}
+		h.must(k, wish(delegated()))
 		if h.record("user").Frozen != nil {
 			t.Error("frozen for a token that was not the stored one")
 		}
