@@ -25,6 +25,20 @@ func TestAFreezeIsOneRequestForTheFleet(t *testing.T) {
 	})
 }
 
+func TestAFrozenCredentialsTokensGoOnServing(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		other := wish(appOnly())
+		other.Audience = "https://graph.microsoft.com/.default"
+		h.must(h.broker(), wish(appOnly()))
+		h.answer = func(int, token.Credential, string) error { return refuse("APPLICATION_DISABLED") }
+		k := h.broker() // after a restart
+		h.fault(k, other, "APPLICATION_DISABLED")
+		if out := h.must(k, wish(appOnly())); out.Warning == nil || out.Source != keeper.FromCache {
+			t.Errorf("from %s, warning %v", out.Source, out.Warning)
+		}
+	})
+}
+
 func TestAChangedSecretThawsAtOnce(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		h.answer = func(_ int, c token.Credential, _ string) error {

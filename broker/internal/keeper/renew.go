@@ -13,7 +13,7 @@ import (
 // under the credential's lease. It runs once per slot at a time.
 func (k *Keeper) renew(ctx context.Context, s *slot, w Wish, need want) (*held, error) {
 	a := s.account
-	if r, young := a.record(k.Recheck); young {
+	if r, young := a.record(k.Recheck); young && s.looked.Load() {
 		if f := r.block(a.version, w.Audience, time.Now()); f != nil {
 			return nil, f
 		}
@@ -45,6 +45,7 @@ func (k *Keeper) look(ctx context.Context, s *slot) *held {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	t, err := k.Cache.Get(ctx, s.key)
+	s.looked.Store(true)
 	switch {
 	case errors.Is(err, ErrSealed):
 		k.meters.sealed.Inc()

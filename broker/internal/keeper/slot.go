@@ -23,6 +23,7 @@ type slot struct {
 	account *account
 	held    atomic.Pointer[held]
 	epoch   atomic.Int64 // the account's when the cache was last looked into
+	looked  atomic.Bool  // the cache was asked: what it holds is served even if the credential is frozen
 	quiet   atomic.Int64 // Unix nanoseconds: no background renewal before
 
 	mu     sync.Mutex
