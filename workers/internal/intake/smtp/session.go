@@ -47,9 +47,8 @@ const maxErrors = 10
 const bufferSize = 64 << 10
 
 func newSession(ctx context.Context, s *Server, conn net.Conn, g *gate) *session {
-	x := &session{server: s, ctx: ctx, conn: conn, gate: g}
+	x := &session{server: s, ctx: ctx, gate: g, trusted: s.allows(conn.RemoteAddr())}
 	x.attach(conn)
-	x.trusted = s.allows(conn.RemoteAddr())
 	return x
 }
 
