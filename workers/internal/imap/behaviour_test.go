@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/sandbox"
 	"mailporter/sandbox/fault"
+	"mailporter/sandbox/imapd"
 	"mailporter/sandbox/mailstore"
 	wfault "mailporter/workers/internal/fault"
 	"mailporter/workers/internal/imap"
@@ -366,5 +368,16 @@ func TestBadSettingsAreAllNamed(t *testing.T) {
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(want)) {
 			t.Errorf("%v does not name %s", err, want)
 		}
+	}
+}
+
+func TestStartTLS(t *testing.T) {
+	w := newWorldWith(t, func(c *sandbox.Config) { c.IMAPSecurity = imapd.StartTLS })
+	w.deliver(t, "INBOX", letter(1))
+	s := w.settings(t)
+	s.Endpoint.Security = tokenclient.StartTLS
+	src := w.source(t, s, "INBOX")
+	if got := read(t, src, page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
+		t.Errorf("read %q", got)
 	}
 }

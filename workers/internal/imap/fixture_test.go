@@ -43,14 +43,21 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	sb, err := sandbox.Start(sandbox.Config{
+	return newWorldWith(t, func(*sandbox.Config) {})
+}
+
+func newWorldWith(t *testing.T, change func(*sandbox.Config)) *world {
+	t.Helper()
+	config := sandbox.Config{
 		Tenants: []sandbox.Tenant{{
 			ID: tenant, Domains: []string{"contoso.example"},
 			Apps:  []sandbox.App{{ClientID: "app", Roles: []string{"IMAP.AccessAsApp"}, Mailboxes: []string{"*"}}},
 			Users: []sandbox.User{{Address: support, Password: pass}, {Address: "noimap@contoso.example", IMAPDisabled: true}},
 		}},
 		Google: sandbox.GoogleConfig{Clients: []sandbox.GoogleClient{{ID: "g", Secret: "s"}}, Users: []sandbox.GoogleUser{{Address: gmail}}},
-	})
+	}
+	change(&config)
+	sb, err := sandbox.Start(config)
 	if err != nil {
 		t.Fatal(err)
 	}
