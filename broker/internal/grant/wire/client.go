@@ -63,14 +63,14 @@ func New(o Options) (*Client, error) {
 		}
 		base.Proxy = http.ProxyURL(u)
 	}
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
 	c := &Client{base: base}
 	c.http = &http.Client{
-		Transport: recorder{base}, Timeout: o.Timeout,
+		Transport: recorder{base, o.Timeout},
 		// A redirect would post the secret elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	if c.http.Timeout <= 0 {
-		c.http.Timeout = defaultTimeout
 	}
 	return c, nil
 }
@@ -115,7 +115,10 @@ func Record(ctx context.Context, allow func(host string) bool) (context.Context,
 }
 
 // recorder notes every exchange and hands the answer on from memory.
-type recorder struct{ base *http.Transport }
+type recorder struct {
+	base    *http.Transport
+	timeout time.Duration // of one exchange, its body included: not every library hands its context on
+}
 
 // RoundTrip refuses requests that nobody recorded: they would come from a library that acts on its own.
 func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -123,13 +126,18 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok || req.URL.Scheme != "https" || !x.allow(req.URL.Host) {
 		return nil, errNotAllowed
 	}
+	ctx, cancel := context.WithTimeout(req.Context(), r.timeout)
+	defer cancel() // the body is in memory by then
 	e := exchange{sent: time.Now()}
-	resp, err := r.base.RoundTrip(req)
+	resp, err := r.base.RoundTrip(req.WithContext(ctx))
 	if err == nil {
 		e.status, e.header = resp.StatusCode, resp.Header
 		e.body, err = readAll(resp.Body)
 	}
 	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // the transport calls it by other names, depending on where it was
+		}
 		x.note(exchange{sent: e.sent, err: err})
 		return nil, err
 	}

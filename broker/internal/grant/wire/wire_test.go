@@ -67,11 +67,13 @@ func TestSlowAnswerCountsFromSending(t *testing.T) {
 }
 
 func TestTimeoutEndsAnExchange(t *testing.T) {
-	s, c := serve(t, Options{Timeout: 50 * time.Millisecond}, func(w http.ResponseWriter, r *http.Request) {
+	over := make(chan struct{})
+	s, c := serve(t, Options{Timeout: 50 * time.Millisecond}, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"access_token":"`)
 		w.(http.Flusher).Flush()
-		<-r.Context().Done() // a body that never ends
+		<-over // not the request's end: a handler that returns then would end the body in good order
 	})
+	defer close(over)
 	_, err := exchangeWith(t.Context(), c, s.URL, anyHost)
 	var f *remedy.Fault
 	if !errors.As(err, &f) || f.Class != remedy.Transient || f.Detail != "no answer in time" {
