@@ -184,6 +184,8 @@ mailboxes:
     password: {file: ../pass}
     server: 127.0.0.1
     pop-client: {type: IMAP, leave-msg-on-server: false, pop-connection-security: none, port: 1143}
+  - {address: c@x.org, smtp-client: {server-type: SMTP, server: mail.example, password: {file: ../pass}}}
+  - {address: d@x.org, smtp-client: {server-type: SMTP, server: mail.example, password: {file: ../pass}, enable-authentication: false}}
 `)
 	in, out, b := c.Find("a@x.org").Inbound, c.Find("a@x.org").Outbound, c.Find("b@x.org").Inbound
 	for name, ok := range map[string]bool{
@@ -195,6 +197,8 @@ mailboxes:
 		"pool":        out.Post.PoolSize == 2 && out.Post.CheckIdle == 0 && out.Post.MaxIdle == time.Minute,
 		"on-unknown":  out.Post.OnUnknown == "hold" && len(out.Post.SenderAliases) == 2,
 		"delete":      b.Fetch.After == "delete" && b.Fetch.Junk == "count" && b.Fetch.DeliverTo == "default",
+		"a password":  c.Find("c@x.org").Outbound.Grant == token.Basic,
+		"no login":    c.Find("d@x.org").Outbound.Grant == token.None,
 		"none":        b.Endpoint.Security == PlainText && b.Endpoint.Port == 1143,
 	} {
 		if !ok {

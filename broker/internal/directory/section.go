@@ -82,11 +82,11 @@ func loginOption(d Direction) string {
 }
 
 // mechanism reads mail.<type>.auth.mechanisms. Absent means basic authentication, but for GRAPH, which knows OAuth only,
-// and for SMTP, which logs in only if enable-authentication says so.
+// and for SMTP, which logs in if there is something to log in with, or if enable-authentication says so.
 func mechanism(m *config.Map, s *Section) Mechanism {
 	key := mechanismOption(s.Protocol)
 	oauth := m.OneOf(key, "", string(XOAUTH2), string(OAUTHBEARER))
-	on := m.Bool("enable-authentication", s.Protocol != SMTP || oauth != "")
+	on := m.Bool("enable-authentication", s.Protocol != SMTP || oauth != "" || m.Has("password"))
 	switch {
 	case !on && (s.Protocol != SMTP || oauth != ""):
 		m.Complain("enable-authentication", fmt.Sprintf("false does not go with %s here", orType(oauth, s.Protocol)), "write true or leave it out")
