@@ -34,8 +34,8 @@ func errSendAsDenied(mailbox, from string) error {
 
 // Gmail's replies.
 var (
-	errGmailCredentials = refuse(535, 5, 7, 8, "Username and Password not accepted. For more information, go to\n5.7.8 https://support.google.com/mail/?p=BadCredentials")
-	errGmailAuthFirst   = refuse(530, 5, 7, 0, "Authentication Required. For more information, go to\n5.7.0 https://support.google.com/accounts/troubleshooter/2402620")
+	errGmailCredentials = refuse(535, 5, 7, 8, "5.7.8 Username and Password not accepted. For more information, go to\nhttps://support.google.com/mail/?p=BadCredentials")
+	errGmailAuthFirst   = refuse(530, 5, 7, 0, "5.7.0 Authentication Required. For more information, go to\nhttps://support.google.com/accounts/troubleshooter/2402620")
 	errGmailRecipient   = refuse(550, 5, 1, 1, "The email account that you tried to reach does not exist.")
 	errGmailTooMany     = refuse(421, 4, 7, 0, "Too many simultaneous connections. Try again later.")
 )

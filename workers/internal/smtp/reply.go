@@ -52,7 +52,7 @@ func readReply(r *bufio.Reader) (Reply, error) {
 		reply.Code = code
 		reply.Lines = append(reply.Lines, text)
 		if !more {
-			reply.Enhanced = enhancedCode(reply.Lines[0])
+			reply.Enhanced = firstEnhanced(reply)
 			return reply, nil
 		}
 	}
@@ -89,6 +89,17 @@ func parseLine(line string) (code int, more bool, text string, err error) {
 		return 0, false, "", fmt.Errorf("%w: %q after the code", errSyntax, line[3])
 	}
 	return code, line[3] == '-', line[4:], nil
+}
+
+// firstEnhanced is the reply's enhanced code. RFC 2034 section 4 wants it on every line; some servers have it on the last
+// one only.
+func firstEnhanced(r Reply) [3]int {
+	for _, line := range r.Lines {
+		if e := enhancedCode(line); e[0] == r.Code/100 {
+			return e
+		}
+	}
+	return [3]int{}
 }
 
 // enhancedCode is the status code of RFC 3463 at the start of text, or zero.
