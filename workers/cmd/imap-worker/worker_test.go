@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/kit/tokenclient/brokertest"
+	"mailporter/sandbox"
+	"mailporter/sandbox/idp"
+	"mailporter/sandbox/mailstore"
+	"mailporter/workers/internal/inbound"
+)
+
+const tenant = "6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506"
+
+var mailboxes = []string{"support@contoso.example", "sales@contoso.example"}
+
+// TestMailArrives is the whole worker: real sockets, tokens of a few seconds, Maildirs on disk.
+func TestMailArrives(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	var log buffer
+	var tokens []string
+	t.Run("", func(t *testing.T) { // its cleanups end before the leak check
+		sb := startSandbox(t)
+		broker := brokertest.New(t)
+		broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) {
+			token, c, err := sb.Issuer().Access(idp.Claims{Tenant: tenant, Client: "app",
+				Audience: "https://outlook.office365.com", Roles: []string{"IMAP.AccessAsApp"}})
+			tokens = append(tokens, token)
+			return token, c.Expires, err
+		})
+		broker.SetMailboxes(settings(t, sb)...)
+		dir, admin := configure(t, sb, broker.Listen(t, nil))
+		stop := start(t, dir, &log)
+		var want [][]byte
+		for round := range 3 { // each takes longer than a token lives
+			want = append(want, deliver(t, sb, round)...)
+			waitFor(t, fmt.Sprintf("round %d", round), func() bool { return len(arrived(t, dir)) == len(want) })
+			mint := broker.Minted()
+			waitFor(t, "another token", func() bool { return broker.Minted() > mint })
+		}
+		got := arrived(t, dir)
+		slices.SortFunc(got, bytes.Compare)
+		slices.SortFunc(want, bytes.Compare)
+		if !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Error("the messages are not the ones that were sent, byte for byte")
+		}
+		mustBeHealthy(t, admin)
+		stop()
+	})
+	for _, token := range tokens {
+		if strings.Contains(log.String(), token) {
+			t.Error("a token is in the log")
+		}
+	}
+}
+
+func startSandbox(t *testing.T) *sandbox.Sandbox {
+	t.Helper()
+	sb, err := sandbox.Start(sandbox.Config{
+		TokenLife: 3 * time.Second,
+		Tenants: []sandbox.Tenant{{
+			ID: tenant, Domains: []string{"contoso.example"},
+			Apps:  []sandbox.App{{ClientID: "app", Roles: []string{"IMAP.AccessAsApp"}, Mailboxes: []string{"*"}}},
+			Users: []sandbox.User{{Address: mailboxes[0]}, {Address: mailboxes[1]}},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sb.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return sb
+}
+
+// settings: one mailbox keeps its mail, the other's is deleted.
+func settings(t *testing.T, sb *sandbox.Sandbox) (all []tokenclient.Settings) {
+	t.Helper()
+	_, port, err := net.SplitHostPort(sb.IMAPAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, mailbox := range mailboxes {
+		all = append(all, tokenclient.Settings{
+			Mailbox: mailbox, Direction: tokenclient.Inbound, Protocol: tokenclient.IMAP, Margin: time.Second, Version: "1",
+			Endpoint: tokenclient.Endpoint{Server: "localhost", Port: n, Security: tokenclient.TLS, User: mailbox,
+				Mechanism: tokenclient.XOAUTH2, ConnectTimeout: 10 * time.Second, ProtocolTimeout: 10 * time.Second},
+			Inbound: tokenclient.InboundSettings{Folders: []string{"INBOX"}, CycleTime: time.Second, DeliverTo: "default",
+				After: []tokenclient.After{tokenclient.Keep, tokenclient.Delete}[i], Junk: tokenclient.JunkCount},
+		})
+	}
+	return all
+}
+
+// configure writes the worker's file and returns its folder and the admin address.
+func configure(t *testing.T, sb *sandbox.Sandbox, broker string) (dir, admin string) {
+	t.Helper()
+	dir = t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin = l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("broker: {address: %q, insecure: true}\nstate: file:state\nsinks: {default: {maildir: %q}}\nadmin: %q\ntrusted-ca: [ca.pem]\n",
+		broker, "mail/{mailbox}", admin)
+	for name, content := range map[string][]byte{"worker.yaml": []byte(text), "ca.pem": sb.CAPEM()} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, admin
+}
+
+// start runs the program; stop ends it as SIGTERM does.
+func start(t *testing.T, dir string, log io.Writer) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	code := make(chan int, 1)
+	go func() {
+		code <- app().Execute(ctx, []string{"-config", filepath.Join(dir, "worker.yaml")}, io.Discard, log)
+	}()
+	return func() {
+		cancel()
+		if got := <-code; got != 0 {
+			t.Errorf("the worker ended with %d", got)
+		}
+	}
+}
+
+func deliver(t *testing.T, sb *sandbox.Sandbox, round int) (all [][]byte) {
+	t.Helper()
+	for i, mailbox := range mailboxes {
+		for n := range 10 {
+			raw := fmt.Appendf(nil, "Message-ID: <%d.%d.%d@test.example>\r\n\r\n.dot\r\n\xe4%s\r\n", round, i, n, strings.Repeat("x", n*5000))
+			if _, err := sb.Store().Deliver(raw, []mailstore.Target{{Mailbox: mailbox, Folder: "INBOX"}}, nil); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, raw)
+		}
+	}
+	return all
+}
+
+// arrived is what lies in the Maildirs.
+func arrived(t *testing.T, dir string) (all [][]byte) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "mail", "*", "new", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(30 * time.Second)
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%s never came", what)
+		}
+	}
+}
+
+func get(t *testing.T, url string) []byte {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v\n%s", url, res.Status, err, b)
+	}
+	return b
+}
+
+// mustBeHealthy asks the admin listener.
+func mustBeHealthy(t *testing.T, admin string) {
+	t.Helper()
+	get(t, "http://"+admin+"/readyz")
+	if metrics := string(get(t, "http://"+admin+"/metrics")); !strings.Contains(metrics, `inbound_messages_total{kind="delivered",protocol="IMAP"} 60`) {
+		t.Error("the metrics do not count 60 delivered messages")
+	}
+	var all []inbound.FolderStatus
+	if err := json.Unmarshal(get(t, "http://"+admin+"/mailboxes"), &all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 2 {
+		t.Fatalf("%d folders on the status page, want 2", len(all))
+	}
+	for _, s := range all {
+		if s.Failure != nil || s.Delivered != 30 || s.LastSuccess.IsZero() {
+			t.Errorf("status: %+v", s)
+		}
+	}
+}
+
+// buffer is a log that may be written and read side by side.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
