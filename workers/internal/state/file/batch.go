@@ -90,6 +90,8 @@ func (s *Store) transact(do func(*sql.Tx) error) error {
 		return errors.Join(fmt.Errorf("write state: %w", err), tx.Rollback())
 	}
 	if err := tx.Commit(); err != nil {
+		// SQLite may keep a transaction open that it could not commit; the next one would not begin.
+		_, _ = s.write.Exec("ROLLBACK") // most often there is none left, and that is the error
 		return fmt.Errorf("write state: %w", err)
 	}
 	return nil

@@ -18,16 +18,8 @@ import (
 // gone is the reason of recipients whose sender ended without a word.
 const gone = "the worker that was sending it is gone"
 
-// forget ends every claim: at the start whoever made them is dead. It drops old requests, too.
-func forget(tx *sql.Tx) error {
-	if err := lapse(tx, time.Now(), "claim IS NOT NULL"); err != nil {
-		return err
-	}
-	_, err := tx.Exec("DELETE FROM requests WHERE added < ?", time.Now().Add(-requestMemory).UnixMicro())
-	return err
-}
-
-// lapse ends the claims that match: their jobs are due at once, and in doubt.
+// lapse ends the claims that match: their jobs are due at once, and in doubt. At the start that is every claim, because
+// whoever made it is dead.
 func lapse(tx *sql.Tx, now time.Time, where string, args ...any) error {
 	_, err := tx.Exec(`UPDATE recipients SET state = ?, reason = ?, changed = ?
 		WHERE state = ? AND message IN (SELECT id FROM messages WHERE `+where+")",
@@ -48,7 +40,7 @@ func (s outbox) Claim(ctx context.Context, mailboxes []string, limit, most int, 
 		if err := lapse(tx, now, "claim IS NOT NULL AND until <= ?", now.UnixMicro()); err != nil {
 			return err
 		}
-		due, err := due(tx, mailboxes, limit, now)
+		due, err := due(tx, mailboxes, limit, most, now)
 		if err != nil {
 			return err
 		}
@@ -70,27 +62,65 @@ func (s outbox) Claim(ctx context.Context, mailboxes []string, limit, most int, 
 type candidate struct{ id, next int64 }
 
 // due lists what waits for an attempt, the longest waiting first, of each mailbox only as many as its limit leaves.
-func due(tx *sql.Tx, mailboxes []string, limit int, now time.Time) ([]candidate, error) {
+func due(tx *sql.Tx, mailboxes []string, limit, most int, now time.Time) ([]candidate, error) {
+	waiting, err := waiting(tx)
+	if err != nil {
+		return nil, err
+	}
 	var all []candidate
 	for _, m := range mailboxes {
-		rows, err := tx.Query(`SELECT id, next FROM messages WHERE mailbox = ? AND claim IS NULL AND next <= ? ORDER BY next, id
-			LIMIT max(0, ? - (SELECT count(*) FROM messages WHERE mailbox = ? AND claim IS NOT NULL))`, m, now.UnixMicro(), limit, m)
+		if !waiting[m] {
+			continue
+		}
+		some, err := dueOf(tx, m, limit, most, now)
 		if err != nil {
 			return nil, err
 		}
-		for rows.Next() {
-			var c candidate
-			if err := rows.Scan(&c.id, &c.next); err != nil {
-				return nil, err
-			}
-			all = append(all, c)
-		}
-		if err := rows.Err(); err != nil {
-			return nil, err
-		}
+		all = append(all, some...)
 	}
 	slices.SortFunc(all, func(a, b candidate) int { return cmp.Or(cmp.Compare(a.next, b.next), cmp.Compare(a.id, b.id)) })
 	return all, nil
+}
+
+// waiting says which mailboxes have unclaimed jobs. A worker may have a thousand mailboxes, few of which have mail: this
+// walks the index from one mailbox to the next.
+func waiting(tx *sql.Tx) (map[string]bool, error) {
+	rows, err := tx.Query(`WITH RECURSIVE box (name) AS (
+		SELECT min(mailbox) FROM messages WHERE claim IS NULL AND next IS NOT NULL
+		UNION ALL SELECT (SELECT min(mailbox) FROM messages WHERE claim IS NULL AND next IS NOT NULL AND mailbox > name) FROM box WHERE name IS NOT NULL)
+		SELECT name FROM box WHERE name IS NOT NULL`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := map[string]bool{}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		all[name] = true
+	}
+	return all, rows.Err()
+}
+
+func dueOf(tx *sql.Tx, mailbox string, limit, most int, now time.Time) ([]candidate, error) {
+	rows, err := tx.Query(`SELECT id, next FROM messages WHERE mailbox = ? AND claim IS NULL AND next <= ? ORDER BY next, id
+		LIMIT max(0, min(?, ? - (SELECT count(*) FROM messages WHERE mailbox = ? AND claim IS NOT NULL)))`,
+		mailbox, now.UnixMicro(), most, limit, mailbox)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []candidate
+	for rows.Next() {
+		var c candidate
+		if err := rows.Scan(&c.id, &c.next); err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, rows.Err()
 }
 
 func claim(tx *sql.Tx, id int64, now time.Time, ttl time.Duration) (outbound.Job, error) {

@@ -1,7 +1,9 @@
 package file
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/inbound/inboundtest"
 	"mailporter/workers/internal/outbound"
@@ -82,7 +85,7 @@ func TestNewerSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.write.Exec("PRAGMA user_version = 2"); err != nil {
+	if _, err := s.write.Exec(fmt.Sprintf("PRAGMA user_version = %d", len(migrations)+1)); err != nil {
 		t.Fatal(err)
 	}
 	shut(t, s)
@@ -163,5 +166,112 @@ func TestABadChangeSpoilsNoOther(t *testing.T) {
 	}
 	if err := <-fine.done; err != nil {
 		t.Errorf("the good one: %v", err)
+	}
+}
+
+func TestOnlyTheOwnerMayRead(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil { // a folder that somebody else made
+		t.Fatal(err)
+	}
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	for _, name := range []string{database, database + "-wal", "lock", spoolDir} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+// TestFullDisk: what does not fit is refused, leaves nothing behind, and does not stop what comes when there is room again.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	var pages int
+	if err := s.write.QueryRow("PRAGMA page_count").Scan(&pages); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(n int) {
+		if _, err := s.write.Exec(fmt.Sprintf("PRAGMA max_page_count = %d", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(pages)
+	for name, size := range map[string]int{"a row": inline, "a file": inline + 1} {
+		m := outbound.Submission{Mailbox: box, Body: strings.NewReader(strings.Repeat("x", size))}
+		m.Envelope.From = strings.Repeat("f", 100<<10) // the row itself needs pages
+		m.Envelope.Recipients = recipients("b@x.example")
+		if id, err := s.Outbox().Add(t.Context(), m); err == nil || fault.Of(err) != fault.Temporary {
+			t.Fatalf("%s: %q, %v", name, id, err)
+		}
+	}
+	if n := spooled(t, dir); n != 0 {
+		t.Errorf("%d spool files of messages that were refused", n)
+	}
+	limit(1 << 20)
+	if _, err := s.Outbox().Add(t.Context(), small()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNobodyToSendTo(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	m := small()
+	m.Envelope.Recipients = nil
+	if _, err := s.Outbox().Add(t.Context(), m); fault.Of(err) != fault.Permanent {
+		t.Fatalf("a message without recipients: %v", err)
+	}
+}
+
+func TestRequestsOfTwoMailboxes(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	ids := map[string]bool{}
+	for _, mailbox := range []string{"a@x.example", "b@x.example", "a@x.example"} {
+		m := small()
+		m.Mailbox, m.Request = mailbox, "1"
+		id, err := s.Outbox().Add(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[id] = true
+	}
+	if len(ids) != 2 {
+		t.Fatalf("%d messages, want one of each mailbox", len(ids))
+	}
+}
+
+// TestClosed: what comes too late hears an error instead of waiting for ever.
+func TestClosed(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := s.Checkpoints().Lease(t.Context(), inboxOf("a"), long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shut(t, s)
+	shut(t, s)
+	if err := l.Save(context.Background(), inbound.Cursor("late")); !errors.Is(err, errClosed) {
+		t.Errorf("save: %v", err)
+	}
+	if _, err := s.Outbox().Add(context.Background(), small()); !errors.Is(err, errClosed) {
+		t.Errorf("add: %v", err)
 	}
 }

@@ -35,12 +35,12 @@ func (s outbox) Next(ctx context.Context, mailboxes []string) (time.Time, error)
 	return moment(next), nil
 }
 
-// List implements outbound.Outbox.
+// List implements outbound.Outbox. Ids grow with time.
 func (s outbox) List(ctx context.Context, mailbox string, most int) ([]outbound.Status, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT m.id, m.mailbox, m.envelope, m.size, m.accepted, m.attempts,
 			CASE WHEN m.claim IS NULL THEN m.next END, r.address, r.state, r.reason, r.changed
-		FROM (SELECT * FROM messages WHERE ? IN ('', mailbox) ORDER BY accepted, id LIMIT ?) m JOIN recipients r ON r.message = m.id
-		ORDER BY m.accepted, m.id, r.position`, mailbox, most)
+		FROM (SELECT * FROM messages WHERE ? IN ('', mailbox) ORDER BY id LIMIT ?) m JOIN recipients r ON r.message = m.id
+		ORDER BY m.id, r.position`, mailbox, most)
 	if err != nil {
 		return nil, fmt.Errorf("list messages: %w", err)
 	}

@@ -13,13 +13,20 @@ import (
 	"strconv"
 	"time"
 
+	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/outbound"
 )
 
 type outbox struct{ *Store }
 
+// errNobody refuses a message that could never be settled.
+var errNobody = fault.Newf(fault.Permanent, "the message has no recipients")
+
 // Add implements outbound.Outbox.
 func (s outbox) Add(ctx context.Context, m outbound.Submission) (string, error) {
+	if len(m.Envelope.Recipients) == 0 {
+		return "", errNobody
+	}
 	envelope, err := json.Marshal(m.Envelope)
 	if err != nil {
 		return "", fmt.Errorf("add message: %w", err)
@@ -28,35 +35,38 @@ func (s outbox) Add(ctx context.Context, m outbound.Submission) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	var id int64
-	var twice bool
-	err = s.change(ctx, func(tx *sql.Tx) (err error) {
-		if id, err = requested(tx, m.Request); err == nil && id != 0 {
-			twice = true
-			return nil
-		}
-		if err == nil {
-			id, err = insert(tx, m, envelope, bytes)
-		}
-		return err
-	})
+	id, twice, err := s.addRow(ctx, m, envelope, bytes)
 	if err != nil {
-		// The file stays: when only the answer of the commit was lost, a row may name it. The next start sweeps it.
+		s.discard(bytes.file)
 		return "", fmt.Errorf("add message: %w", err)
 	}
 	if twice {
-		return strconv.FormatInt(id, 10), s.remove(bytes.file)
+		s.remove(bytes.file)
+	} else {
+		s.signal()
 	}
-	s.signal()
 	return strconv.FormatInt(id, 10), nil
 }
 
+// addRow makes the message of its bytes, unless the same request did before.
+func (s outbox) addRow(ctx context.Context, m outbound.Submission, envelope []byte, b stored) (id int64, twice bool, err error) {
+	err = s.change(ctx, func(tx *sql.Tx) (err error) {
+		if id, err = requested(tx, m); err != nil || id != 0 {
+			twice = true
+			return err
+		}
+		id, err = insert(tx, m, envelope, b)
+		return err
+	})
+	return id, twice, err
+}
+
 // requested is the id of the message that was added with this request, 0 if there is none.
-func requested(tx *sql.Tx, request string) (id int64, err error) {
-	if request == "" {
+func requested(tx *sql.Tx, m outbound.Submission) (id int64, err error) {
+	if m.Request == "" {
 		return 0, nil
 	}
-	err = tx.QueryRow("SELECT message FROM requests WHERE request = ?", request).Scan(&id)
+	err = tx.QueryRow("SELECT message FROM requests WHERE mailbox = ? AND request = ?", m.Mailbox, m.Request).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
@@ -66,8 +76,8 @@ func requested(tx *sql.Tx, request string) (id int64, err error) {
 func insert(tx *sql.Tx, m outbound.Submission, envelope []byte, b stored) (int64, error) {
 	now := micros(time.Now())
 	file := sql.NullString{String: b.file, Valid: b.file != ""}
-	result, err := tx.Exec("INSERT INTO messages (mailbox, envelope, size, accepted, next, body, spool) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		m.Mailbox, string(envelope), b.size, now, now, b.body, file)
+	result, err := tx.Exec("INSERT INTO messages (mailbox, envelope, size, accepted, next, spool) VALUES (?, ?, ?, ?, ?, ?)",
+		m.Mailbox, string(envelope), b.size, now, now, file)
 	if err != nil {
 		return 0, err
 	}
@@ -75,23 +85,37 @@ func insert(tx *sql.Tx, m outbound.Submission, envelope []byte, b stored) (int64
 	if err != nil {
 		return 0, err
 	}
+	if b.file == "" {
+		if _, err := tx.Exec("INSERT INTO bodies (message, body) VALUES (?, ?)", id, b.body); err != nil {
+			return 0, err
+		}
+	}
 	for i, r := range m.Envelope.Recipients {
 		if _, err := tx.Exec("INSERT INTO recipients (message, position, address, state, reason, changed) VALUES (?, ?, ?, ?, '', ?)",
 			id, i, r.Address, outbound.Queued, now); err != nil {
 			return 0, err
 		}
 	}
-	if m.Request != "" {
-		_, err = tx.Exec("INSERT INTO requests (request, message, added) VALUES (?, ?, ?)", m.Request, id, now)
+	return id, remember(tx, m, id, now.Int64)
+}
+
+// remember notes the request of a message, and forgets those that nobody will repeat.
+func remember(tx *sql.Tx, m outbound.Submission, id, now int64) error {
+	if m.Request == "" {
+		return nil
 	}
-	return id, err
+	if _, err := tx.Exec("DELETE FROM requests WHERE added < ?", now-requestMemory.Microseconds()); err != nil {
+		return err
+	}
+	_, err := tx.Exec("INSERT INTO requests (mailbox, request, message, added) VALUES (?, ?, ?, ?)", m.Mailbox, m.Request, id, now)
+	return err
 }
 
 // Open implements outbound.Outbox.
 func (s outbox) Open(ctx context.Context, j outbound.Job) (io.ReadCloser, error) {
 	var body []byte
 	var file sql.NullString
-	err := s.read.QueryRowContext(ctx, "SELECT body, spool FROM messages WHERE id = ?", j.ID).Scan(&body, &file)
+	err := s.read.QueryRowContext(ctx, "SELECT body, spool FROM messages LEFT JOIN bodies ON message = id WHERE id = ?", j.ID).Scan(&body, &file)
 	if err != nil {
 		return nil, fmt.Errorf("open message %s: %w", j.ID, err)
 	}

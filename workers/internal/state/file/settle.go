@@ -26,8 +26,9 @@ func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) 
 	if err != nil {
 		return fmt.Errorf("settle message %s: %w", j.ID, err)
 	}
+	s.remove(left)
 	s.signal()
-	return s.remove(left)
+	return nil
 }
 
 // end gives the claim back and plans the next attempt, or answers ErrLost.

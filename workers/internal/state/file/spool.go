@@ -3,11 +3,13 @@ package file
 import (
 	"bytes"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 const (
@@ -62,17 +64,25 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// remove deletes a spool file that no row names. What is left behind by a crash is swept at the next start.
-func (s *Store) remove(name string) error {
-	if name == "" {
-		return nil
+// remove deletes a spool file that no row names. It does not matter if that fails: the next start sweeps what is left.
+func (s *Store) remove(name string) {
+	if name != "" {
+		_ = os.Remove(filepath.Join(s.dir, spoolDir, name))
 	}
-	return os.Remove(filepath.Join(s.dir, spoolDir, name))
 }
 
-// sweep ends what a former process left: its claims, spool files without a row, requests nobody will repeat.
+// discard deletes a spool file whose row could not be written, and keeps it if the row is there after all: a disk that is
+// full must not be filled further by those who try again.
+func (s *Store) discard(name string) {
+	var one int
+	if err := s.read.QueryRow("SELECT 1 FROM messages WHERE spool = ?", name).Scan(&one); errors.Is(err, sql.ErrNoRows) {
+		s.remove(name)
+	}
+}
+
+// sweep ends what a former process left: its claims, and spool files without a row.
 func (s *Store) sweep() error {
-	if err := s.transact(forget); err != nil {
+	if err := s.transact(func(tx *sql.Tx) error { return lapse(tx, time.Now(), "claim IS NOT NULL") }); err != nil {
 		return err
 	}
 	named, err := s.spoolFiles()
@@ -85,9 +95,7 @@ func (s *Store) sweep() error {
 	}
 	for _, e := range entries {
 		if !named[e.Name()] {
-			if err := s.remove(e.Name()); err != nil {
-				return fmt.Errorf("sweep spool: %w", err)
-			}
+			s.remove(e.Name())
 		}
 	}
 	return nil
