@@ -94,6 +94,7 @@ func TestGmailSMTP(t *testing.T) {
 	w.want("250-AUTH LOGIN PLAIN XOAUTH2 OAUTHBEARER")
 	w.want("250 ")
 	w.send("MAIL FROM:<" + gmailUser + ">")
+	w.want("530-5.7.0")
 	w.want("530 5.7.0")
 	w.send("AUTH XOAUTH2")
 	w.want("334 ")
@@ -103,8 +104,8 @@ func TestGmailSMTP(t *testing.T) {
 		t.Errorf("challenge %q, %v", challenge, err)
 	}
 	w.send("")
-	w.want("535-Username and Password not accepted")
-	w.want("535 5.7.8")
+	w.want("535-5.7.8 Username and Password not accepted")
+	w.want("535 5.7.8 https://")
 	w.send("AUTH XOAUTH2 " + xoauth2(gmailUser, googleToken(t, sb)))
 	w.want("235 ")
 	w.send("MAIL FROM:<" + gmailUser + ">")

@@ -213,7 +213,7 @@ func TestStatus(t *testing.T) {
 		}
 		state(keeper.Unknown)
 		out := h.must(k, wish(appOnly()))
-		if st := state(keeper.Ready); st.Generation != out.Token.Generation || !st.Expires.Equal(out.Token.Expires) || st.Minted.IsZero() {
+		if st := state(keeper.Ready); st.Generation != out.Token.Generation || !st.Expires.Equal(out.Token.Expires) || st.Minted.IsZero() || st.Mints != 1 {
 			t.Errorf("%+v", st)
 		}
 		time.Sleep(2 * time.Hour)

@@ -36,6 +36,7 @@ func (k *Keeper) mint(ctx context.Context, lease Lease, r Record, s *slot, w Wis
 
 // publish numbers a new token and shows it to the fleet.
 func (k *Keeper) publish(ctx context.Context, s *slot, t token.Token, need want) (*held, error) {
+	s.mints.Add(1)
 	old := s.held.Load()
 	if need.forced && old != nil && old.token.Value.Equal(t.Value) {
 		return nil, remedy.FreshRefused(forcedWindow) // the provider gives the same again: nothing is won by asking

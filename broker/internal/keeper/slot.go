@@ -24,6 +24,7 @@ type slot struct {
 	held    atomic.Pointer[held]
 	epoch   atomic.Int64 // the account's when the cache was last looked into
 	looked  atomic.Bool  // the cache was asked: what it holds is served even if the credential is frozen
+	mints   atomic.Int64 // tokens that this process got from the provider
 	quiet   atomic.Int64 // Unix nanoseconds: no background renewal before
 
 	mu     sync.Mutex

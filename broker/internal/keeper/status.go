@@ -19,7 +19,7 @@ func (k *Keeper) Status(ctx context.Context, c *token.Credential, aud token.Audi
 			r = fresh
 		}
 	}
-	st := Status{State: Unknown, Minted: r.Minted}
+	st := Status{State: Unknown, Minted: r.Minted, Mints: s.mints.Load()}
 	h := s.held.Load()
 	usable := h != nil && h.token.Usable(now, 0)
 	if h != nil {

@@ -81,4 +81,5 @@ type Status struct {
 	Generation int64         // of the token, 0 if there is none
 	Expires    time.Time     // of the token
 	Minted     time.Time     // the last success
+	Mints      int64         // tokens that this process got from the provider
 }
