@@ -96,7 +96,11 @@ func (w *worker) door(ctx context.Context, senders *intake.Senders) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", w.config.Intake.Listen)
+	var listen net.ListenConfig
+	l, err := listen.Listen(ctx, "tcp", w.config.Intake.Listen)
+	if ctx.Err() != nil {
+		return nil // told to stop before it began
+	}
 	if err != nil {
 		return err
 	}

@@ -21,99 +21,85 @@ const (
 	atMessage               // after the final dot
 )
 
+// enhanced is a status code of RFC 3463: 5.7.139.
+type enhanced = [3]int
+
 // rule is one line of the table: what a reply means. A rule holds if all that it names is there.
 type rule struct {
-	code     int    // 0 = any
-	from, to [3]int // enhanced codes, both included; zero = any
-	text     string // part of the text in lower case; empty = any
-	kind     fault.Kind
-	after    time.Duration
-	reason   string
-	remedy   string
+	code   int      // 0 = any
+	from   enhanced // code of RFC 3463
+	to     enhanced // last one of a range, which differs in its last number only; zero = from
+	text   string   // part of the text in lower case; empty = any
+	kind   fault.Kind
+	after  time.Duration
+	reason string
+	remedy string
 }
 
-func one(a, b, c int) (from, to [3]int) { return [3]int{a, b, c}, [3]int{a, b, c} }
+// admin begins the remedies that only an administrator can bring about.
+const admin = "an administrator must "
 
 // rules are asked in their order: the enhanced code says most, the text decides where one code says many things. They
 // are the replies of Exchange Online and Gmail; what no rule knows goes by its first digit.
-var rules = makeRules()
-
-func makeRules() []rule {
-	var all []rule
-	add := func(code int, from, to [3]int, text string, kind fault.Kind, after time.Duration, reason, remedy string) {
-		all = append(all, rule{code, from, to, text, kind, after, reason, remedy})
-	}
-	exact := func(code, a, b, c int, text string, kind fault.Kind, after time.Duration, reason, remedy string) {
-		from, to := one(a, b, c)
-		add(code, from, to, text, kind, after, reason, remedy)
-	}
-	const admin = "an administrator must "
-	day, hour, quarter := 24*time.Hour, time.Hour, 15*time.Minute
-
+var rules = []rule{
 	// Login.
-	exact(535, 5, 7, 139, "smtpclientauthentication is disabled", fault.Auth, 0, "SMTP_AUTH_DISABLED", admin+"allow authenticated SMTP for the mailbox (Set-CASMailbox -SmtpClientAuthenticationDisabled $false) or the tenant")
-	exact(535, 5, 7, 139, "basic authentication is disabled", fault.Auth, 0, "BASIC_AUTH_DISABLED", "use OAuth for this mailbox: give it an application or a grant")
-	exact(535, 5, 7, 139, "account is locked", fault.Auth, 0, "ACCOUNT_LOCKED", admin+"unlock the account")
-	exact(535, 5, 7, 139, "did not meet the criteria", fault.Auth, 0, "CONDITIONAL_ACCESS", admin+"exclude this sign-in from the Conditional Access policy that blocks it")
-	exact(535, 5, 7, 139, "user or tenant not allowed", fault.Auth, 0, "SIGN_IN_NOT_ALLOWED", admin+"allow the account to sign in")
-	exact(535, 5, 7, 139, "federated sts", fault.Auth, 0, "FEDERATION_UNREACHABLE", admin+"mend the federation server's sign-in")
-	exact(535, 5, 7, 139, "", fault.Auth, 0, "SIGN_IN_REFUSED", admin+"look at the sign-in log of the account")
-	exact(535, 5, 7, 3, "", fault.Auth, 0, "", "")
-	exact(535, 5, 7, 8, "", fault.Auth, 0, "", "")
-	exact(534, 5, 7, 9, "", fault.Auth, 0, "SIGN_IN_NEEDED", "the mailbox's user must sign in in a browser, or make an application password")
-	exact(0, 5, 7, 30, "", fault.Auth, 0, "BASIC_AUTH_RETIRED", "use OAuth for this mailbox")
-	exact(530, 5, 7, 57, "", fault.Auth, 0, "NOT_AUTHENTICATED", "set mail.smtp.auth.mechanisms: the server wants a login")
-	exact(530, 5, 7, 0, "", fault.Auth, 0, "NOT_AUTHENTICATED", "set mail.smtp.auth.mechanisms and start-tls: the server wants both")
-	exact(454, 4, 7, 0, "", fault.Throttled, 5*time.Minute, "LOGIN_RATE", "")
-
+	{code: 535, from: enhanced{5, 7, 139}, text: "smtpclientauthentication is disabled", kind: fault.Auth, reason: "SMTP_AUTH_DISABLED", remedy: admin + "allow authenticated SMTP for the mailbox (Set-CASMailbox -SmtpClientAuthenticationDisabled $false) or the tenant"},
+	{code: 535, from: enhanced{5, 7, 139}, text: "basic authentication is disabled", kind: fault.Auth, reason: "BASIC_AUTH_DISABLED", remedy: "use OAuth for this mailbox: give it an application or a grant"},
+	{code: 535, from: enhanced{5, 7, 139}, text: "account is locked", kind: fault.Auth, reason: "ACCOUNT_LOCKED", remedy: admin + "unlock the account"},
+	{code: 535, from: enhanced{5, 7, 139}, text: "did not meet the criteria", kind: fault.Auth, reason: "CONDITIONAL_ACCESS", remedy: admin + "exclude this sign-in from the Conditional Access policy that blocks it"},
+	{code: 535, from: enhanced{5, 7, 139}, text: "user or tenant not allowed", kind: fault.Auth, reason: "SIGN_IN_NOT_ALLOWED", remedy: admin + "allow the account to sign in"},
+	{code: 535, from: enhanced{5, 7, 139}, text: "federated sts", kind: fault.Auth, reason: "FEDERATION_UNREACHABLE", remedy: admin + "mend the federation server's sign-in"},
+	{code: 535, from: enhanced{5, 7, 139}, kind: fault.Auth, reason: "SIGN_IN_REFUSED", remedy: admin + "look at the sign-in log of the account"},
+	{code: 535, from: enhanced{5, 7, 3}, kind: fault.Auth},
+	{code: 535, from: enhanced{5, 7, 8}, kind: fault.Auth},
+	{code: 534, from: enhanced{5, 7, 9}, kind: fault.Auth, reason: "SIGN_IN_NEEDED", remedy: "the mailbox's user must sign in in a browser, or make an application password"},
+	{from: enhanced{5, 7, 30}, kind: fault.Auth, reason: "BASIC_AUTH_RETIRED", remedy: "use OAuth for this mailbox"},
+	{code: 530, from: enhanced{5, 7, 57}, kind: fault.Auth, reason: "NOT_AUTHENTICATED", remedy: "set mail.smtp.auth.mechanisms: the server wants a login"},
+	{code: 530, from: enhanced{5, 7, 0}, kind: fault.Auth, reason: "NOT_AUTHENTICATED", remedy: "set mail.smtp.auth.mechanisms and start-tls: the server wants both"},
+	{code: 454, from: enhanced{4, 7, 0}, kind: fault.Throttled, after: 5 * time.Minute, reason: "LOGIN_RATE"},
 	// Too much, too fast.
-	exact(432, 4, 3, 2, "", fault.Throttled, 5*time.Second, "TOO_MANY_CONNECTIONS", "lower the pool size if other programs send from this mailbox too")
-	add(0, [3]int{4, 7, 500}, [3]int{4, 7, 699}, "", fault.Throttled, quarter, "TRAFFIC_UNDER_SUSPICION", admin+"look why the provider mistrusts this address or tenant")
-	add(0, [3]int{4, 7, 850}, [3]int{4, 7, 899}, "", fault.Throttled, quarter, "TRAFFIC_UNDER_SUSPICION", admin+"look why the provider mistrusts this address or tenant")
-	exact(421, 4, 7, 0, "unusual rate", fault.Throttled, hour, "UNUSUAL_RATE", "send less, or let the provider know")
-	exact(450, 4, 2, 1, "", fault.Throttled, quarter, "RECIPIENT_RATE", "")
-	exact(0, 5, 1, 90, "", fault.Throttled, hour, "DAILY_RECIPIENTS", "wait for the 24 hour window to move, or spread the mail over more mailboxes")
-	exact(0, 5, 2, 0, "submissionquotaexceeded", fault.Throttled, hour, "DAILY_RECIPIENTS", "wait for the 24 hour window to move, or spread the mail over more mailboxes")
-	exact(0, 5, 2, 2, "submission quota exceeded", fault.Throttled, hour, "DAILY_RECIPIENTS", "wait for the 24 hour window to move, or spread the mail over more mailboxes")
-	exact(0, 5, 4, 5, "", fault.Throttled, day, "DAILY_LIMIT", "wait a day, or spread the mail over more mailboxes")
-	add(0, [3]int{5, 2, 121}, [3]int{5, 2, 122}, "", fault.Throttled, hour, "RECIPIENT_RATE", "")
-	add(0, [3]int{5, 7, 232}, [3]int{5, 7, 233}, "", fault.Throttled, day, "TENANT_RECIPIENTS", "wait a day, or buy licences that allow more external recipients")
-
-	// The sender's mailbox or tenant: nothing more can be sent before somebody acts.
-	exact(0, 5, 2, 2, "mailbox full", fault.Auth, 0, "SENDER_MAILBOX_FULL", "make room in the sending mailbox: the provider keeps a copy in Sent Items")
-	exact(0, 5, 2, 2, "quotaexceeded", fault.Auth, 0, "SENDER_MAILBOX_FULL", "make room in the sending mailbox: the provider keeps a copy in Sent Items")
-	exact(0, 5, 1, 8, "bad outbound sender", fault.Auth, 0, "SENDER_BLOCKED", admin+"unblock the sender (Restricted entities) once the cause is found")
-	add(0, [3]int{5, 7, 501}, [3]int{5, 7, 503}, "", fault.Auth, 0, "SENDER_BLOCKED", admin+"unblock the sender (Restricted entities) once the cause is found")
-	exact(0, 5, 7, 511, "", fault.Auth, 0, "SENDER_BLOCKED", admin+"ask the provider to unblock the sending address")
-	exact(0, 5, 7, 800, "", fault.Auth, 0, "SENDER_BLOCKED", admin+"unblock the sender once the cause is found")
-	exact(0, 5, 7, 705, "", fault.Auth, 0, "TENANT_BLOCKED", admin+"ask the provider to lift the tenant's limit")
-	exact(0, 5, 7, 708, "", fault.Auth, 0, "TENANT_BLOCKED", admin+"ask the provider to lift the tenant's limit")
-	exact(0, 5, 7, 750, "", fault.Auth, 0, "DOMAIN_NOT_REGISTERED", admin+"register the sender's domain with the tenant")
-
+	{code: 432, from: enhanced{4, 3, 2}, kind: fault.Throttled, after: 5 * time.Second, reason: "TOO_MANY_CONNECTIONS", remedy: "lower the pool size if other programs send from this mailbox too"},
+	{from: enhanced{4, 7, 500}, to: enhanced{4, 7, 699}, kind: fault.Throttled, after: 15 * time.Minute, reason: "TRAFFIC_UNDER_SUSPICION", remedy: admin + "look why the provider mistrusts this address or tenant"},
+	{from: enhanced{4, 7, 850}, to: enhanced{4, 7, 899}, kind: fault.Throttled, after: 15 * time.Minute, reason: "TRAFFIC_UNDER_SUSPICION", remedy: admin + "look why the provider mistrusts this address or tenant"},
+	{code: 421, from: enhanced{4, 7, 0}, text: "unusual rate", kind: fault.Throttled, after: time.Hour, reason: "UNUSUAL_RATE", remedy: "send less, or let the provider know"},
+	{code: 450, from: enhanced{4, 2, 1}, kind: fault.Throttled, after: 15 * time.Minute, reason: "RECIPIENT_RATE"},
+	{from: enhanced{5, 1, 90}, kind: fault.Throttled, after: time.Hour, reason: "DAILY_RECIPIENTS", remedy: "wait for the 24 hour window to move, or spread the mail over more mailboxes"},
+	{from: enhanced{5, 2, 0}, text: "submissionquotaexceeded", kind: fault.Throttled, after: time.Hour, reason: "DAILY_RECIPIENTS", remedy: "wait for the 24 hour window to move, or spread the mail over more mailboxes"},
+	{from: enhanced{5, 2, 2}, text: "submission quota exceeded", kind: fault.Throttled, after: time.Hour, reason: "DAILY_RECIPIENTS", remedy: "wait for the 24 hour window to move, or spread the mail over more mailboxes"},
+	{from: enhanced{5, 4, 5}, kind: fault.Throttled, after: 24 * time.Hour, reason: "DAILY_LIMIT", remedy: "wait a day, or spread the mail over more mailboxes"},
+	{from: enhanced{5, 2, 121}, to: enhanced{5, 2, 122}, kind: fault.Throttled, after: time.Hour, reason: "RECIPIENT_RATE"},
+	{from: enhanced{5, 7, 232}, to: enhanced{5, 7, 233}, kind: fault.Throttled, after: 24 * time.Hour, reason: "TENANT_RECIPIENTS", remedy: "wait a day, or buy licences that allow more external recipients"},
+	// The sender's mailbox or tenant: nothing more can be sent before somebody acts. (552 5.2.2 is a recipient's mailbox.)
+	{code: 554, from: enhanced{5, 2, 2}, text: "mailbox full", kind: fault.Auth, reason: "SENDER_MAILBOX_FULL", remedy: "make room in the sending mailbox: the provider keeps a copy in Sent Items"},
+	{code: 554, from: enhanced{5, 2, 2}, text: "quotaexceeded", kind: fault.Auth, reason: "SENDER_MAILBOX_FULL", remedy: "make room in the sending mailbox: the provider keeps a copy in Sent Items"},
+	{from: enhanced{5, 1, 8}, text: "bad outbound sender", kind: fault.Auth, reason: "SENDER_BLOCKED", remedy: admin + "unblock the sender (Restricted entities) once the cause is found"},
+	{from: enhanced{5, 7, 501}, to: enhanced{5, 7, 503}, kind: fault.Auth, reason: "SENDER_BLOCKED", remedy: admin + "unblock the sender (Restricted entities) once the cause is found"},
+	{from: enhanced{5, 7, 511}, kind: fault.Auth, reason: "SENDER_BLOCKED", remedy: admin + "ask the provider to unblock the sending address"},
+	{from: enhanced{5, 7, 800}, kind: fault.Auth, reason: "SENDER_BLOCKED", remedy: admin + "unblock the sender once the cause is found"},
+	{from: enhanced{5, 7, 705}, kind: fault.Auth, reason: "TENANT_BLOCKED", remedy: admin + "ask the provider to lift the tenant's limit"},
+	{from: enhanced{5, 7, 708}, kind: fault.Auth, reason: "TENANT_BLOCKED", remedy: admin + "ask the provider to lift the tenant's limit"},
+	{from: enhanced{5, 7, 750}, kind: fault.Auth, reason: "DOMAIN_NOT_REGISTERED", remedy: admin + "register the sender's domain with the tenant"},
 	// This message.
-	exact(0, 5, 7, 60, "", fault.Permanent, 0, "SEND_AS_DENIED", admin+"grant SendAs, or send with the mailbox's own address in MAIL FROM and From")
-	exact(0, 5, 2, 252, "", fault.Permanent, 0, "SEND_AS_DENIED", admin+"grant SendAs, or send with the mailbox's own address in MAIL FROM and From")
-	exact(0, 5, 7, 26, "", fault.Permanent, 0, "SENDER_NOT_AUTHENTICATED", admin+"publish SPF, DKIM and DMARC records that cover this server")
-	exact(0, 5, 7, 509, "", fault.Permanent, 0, "SENDER_NOT_AUTHENTICATED", admin+"publish SPF, DKIM and DMARC records that cover this server")
-	exact(0, 5, 7, 23, "", fault.Permanent, 0, "SENDER_NOT_AUTHENTICATED", admin+"publish an SPF record that covers this server")
-	exact(0, 5, 6, 0, "", fault.Permanent, 0, "CONTENT_INVALID", "mend the message: lines must end with CRLF")
-	exact(0, 5, 6, 11, "", fault.Permanent, 0, "CONTENT_INVALID", "mend the message: lines must end with CRLF")
-	exact(0, 5, 3, 4, "", fault.Permanent, 0, "MESSAGE_TOO_LARGE", "send less, or raise the limit on the server")
-	exact(0, 5, 2, 3, "", fault.Permanent, 0, "MESSAGE_TOO_LARGE", "send less, or raise the limit on the server")
+	{from: enhanced{5, 7, 60}, kind: fault.Permanent, reason: "SEND_AS_DENIED", remedy: admin + "grant SendAs, or send with the mailbox's own address in MAIL FROM and From"},
+	{from: enhanced{5, 2, 252}, kind: fault.Permanent, reason: "SEND_AS_DENIED", remedy: admin + "grant SendAs, or send with the mailbox's own address in MAIL FROM and From"},
+	{from: enhanced{5, 7, 26}, kind: fault.Permanent, reason: "SENDER_NOT_AUTHENTICATED", remedy: admin + "publish SPF, DKIM and DMARC records that cover this server"},
+	{from: enhanced{5, 7, 509}, kind: fault.Permanent, reason: "SENDER_NOT_AUTHENTICATED", remedy: admin + "publish SPF, DKIM and DMARC records that cover this server"},
+	{from: enhanced{5, 7, 23}, kind: fault.Permanent, reason: "SENDER_NOT_AUTHENTICATED", remedy: admin + "publish an SPF record that covers this server"},
+	{from: enhanced{5, 6, 0}, kind: fault.Permanent, reason: "CONTENT_INVALID", remedy: "mend the message: lines must end with CRLF"},
+	{from: enhanced{5, 6, 11}, kind: fault.Permanent, reason: "CONTENT_INVALID", remedy: "mend the message: lines must end with CRLF"},
+	{from: enhanced{5, 3, 4}, kind: fault.Permanent, reason: "MESSAGE_TOO_LARGE", remedy: "send less, or raise the limit on the server"},
+	{from: enhanced{5, 2, 3}, kind: fault.Permanent, reason: "MESSAGE_TOO_LARGE", remedy: "send less, or raise the limit on the server"},
 	// RFC 5321 section 4.5.3.1.10: 552 from old servers means the same as 452, too many recipients.
-	exact(0, 4, 5, 3, "", fault.Temporary, 0, "TOO_MANY_RECIPIENTS", "")
-	exact(0, 5, 5, 3, "too many recipients", fault.Temporary, 0, "TOO_MANY_RECIPIENTS", "")
-	return all
+	{from: enhanced{4, 5, 3}, kind: fault.Temporary, reason: "TOO_MANY_RECIPIENTS"},
+	{from: enhanced{5, 5, 3}, text: "too many recipients", kind: fault.Temporary, reason: "TOO_MANY_RECIPIENTS"},
 }
 
 func (r rule) holds(reply Reply, text string) bool {
+	last := max(r.from[2], r.to[2])
+	e := reply.Enhanced
 	return (r.code == 0 || r.code == reply.Code) &&
-		(r.from == [3]int{} || within(r.from, reply.Enhanced, r.to)) &&
+		e[0] == r.from[0] && e[1] == r.from[1] && r.from[2] <= e[2] && e[2] <= last &&
 		strings.Contains(text, r.text)
-}
-
-func within(from, e, to [3]int) bool {
-	return e[0] == from[0] && e[1] == from[1] && from[2] <= e[2] && e[2] <= to[2]
 }
 
 // classify says what to do about a reply that is no yes.
