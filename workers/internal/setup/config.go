@@ -3,15 +3,12 @@
 package setup
 
 import (
-	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"log/slog"
+	"net"
 	"net/netip"
-	"net/url"
 	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,8 +24,8 @@ type Kind int
 
 // The halves.
 const (
-	Inbound  Kind = iota // takes sinks
-	Outbound             // takes intake and retry
+	Inbound  Kind = iota // fetches mail: sinks
+	Outbound             // sends mail: intake, retry
 )
 
 // Config is what the file says.
@@ -40,12 +37,6 @@ type Config struct {
 	Sinks  map[string]Sink // by name; one is called default
 	Intake SMTPIntake
 	Retry  Retry
-}
-
-// State says where the worker keeps what it must not forget: exactly one is set.
-type State struct {
-	Folder string
-	Redis  string // URL
 }
 
 // Sink is one place that mail is delivered to.
@@ -91,84 +82,68 @@ func Load(path string, kind Kind) (Config, config.Complaints) {
 }
 
 func read(root *config.Map, kind Kind) Config {
-	c := Config{Broker: readBroker(root.Map("broker")), State: readState(root), Admin: root.Address("admin", ""), Roots: readRoots(root)}
+	c := Config{Broker: readBroker(root.Map("broker")), Admin: root.Address("admin", ""), Roots: readRoots(root)}
+	c.State = readState(root, c.Roots)
 	if kind == Inbound {
 		c.Sinks = readSinks(root)
+		refuse(root, "is for workers that send mail", "intake", "retry")
 	} else {
 		c.Intake = readIntake(root)
-		retry := root.Map("retry")
-		c.Retry.GiveUp = retry.Clock("give-up", defaultGiveUp, time.Minute, 30*24*time.Hour)
-		retry.Done()
+		c.Retry = readRetry(root.Map("retry"))
+		refuse(root, "is for workers that fetch mail", "sinks")
 	}
 	root.Done()
 	return c
 }
 
+// refuse complains about options of the other half, which would have no effect here.
+func refuse(root *config.Map, why string, options ...string) {
+	for _, o := range options {
+		if root.Has(o) {
+			root.Complain(o, why, "remove it from this file")
+		}
+	}
+}
+
+func readRetry(m *config.Map) Retry {
+	r := Retry{GiveUp: m.Clock("give-up", defaultGiveUp, time.Minute, 30*24*time.Hour)}
+	m.Done()
+	return r
+}
+
+const addressRemedy = `name the broker: "dns:///broker.example:9443"`
+
 func readBroker(m *config.Map) tokenclient.Config {
-	c := tokenclient.Config{Address: m.Require("address", `name the broker: "dns:///broker.example:9443"`), Insecure: m.Bool("insecure", false)}
+	c := tokenclient.Config{Address: m.Require("address", addressRemedy), Insecure: m.Bool("insecure", false)}
+	host, ok := target(c.Address)
+	switch {
+	case c.Address != "" && !ok:
+		m.Complain("address", fmt.Sprintf("%q is not HOST:PORT", c.Address), addressRemedy)
+	case c.Insecure && m.Has("tls"):
+		m.Complain("insecure", "contradicts tls", "remove one of them")
+	case c.Insecure && ok && !loopback(host):
+		m.Complain("insecure", "would show every token to the network: "+host+" is another machine", "remove it and write tls")
+	}
 	if !c.Insecure {
 		c.TLS = daemon.ReadTLS(m.Map("tls"), "ca")
-	} else if m.Has("tls") {
-		m.Complain("insecure", "contradicts tls", "remove one of them")
 	}
 	m.Done()
 	return c
 }
 
-var redisSchemes = []string{"redis", "rediss", "redis+sentinel", "redis+cluster"}
-
-const stateRemedy = "write file:DIR for one process, or redis://host:6379/0 for a fleet"
-
-func readState(root *config.Map) State {
-	s := root.Require("state", stateRemedy)
-	scheme, rest, _ := strings.Cut(s, ":")
-	switch {
-	case s == "":
-	case scheme == "file" && rest != "":
-		return State{Folder: writable(root, "state", relative(root, rest))}
-	case scheme == "file":
-		root.Complain("state", "names no folder", stateRemedy)
-	default:
-		for _, known := range redisSchemes {
-			if u, err := url.Parse(s); err == nil && scheme == known && u.Host != "" {
-				return State{Redis: s}
-			}
-		}
-		root.Complain("state", fmt.Sprintf("%q is no place to keep state", scheme+":"), stateRemedy) // not the whole: it may hold a password
+// target takes the host out of host:port, dns:///host:port and dns://server/host:port.
+func target(address string) (host string, ok bool) {
+	if rest, dns := strings.CutPrefix(address, "dns://"); dns {
+		_, address, _ = strings.Cut(rest, "/")
 	}
-	return State{}
+	host, port, err := net.SplitHostPort(address)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	return host, err == nil && perr == nil && n > 0 && host != "" && !strings.ContainsAny(host, "/ ")
 }
 
-// relative resolves a path against the folder of the configuration file.
-func relative(m *config.Map, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(filepath.Dir(m.File()), path)
-}
-
-// writable complains about a folder that could not be made or written to. It makes nothing.
-func writable(m *config.Map, key, path string) string {
-	at := path
-	for {
-		info, err := os.Stat(at)
-		if err == nil && !info.IsDir() {
-			m.Complain(key, at+" is no folder", "name another one")
-			return path
-		}
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, os.ErrNotExist) || filepath.Dir(at) == at {
-			m.Complain(key, fmt.Sprintf("%s cannot be used: %v", path, err), "name a folder that the worker may write to")
-			return path
-		}
-		at = filepath.Dir(at)
-	}
-	if err := access(at); err != nil {
-		m.Complain(key, fmt.Sprintf("%s cannot be written to: %v", at, err), "let the worker's user write there, or name another folder")
-	}
-	return path
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 func readRoots(root *config.Map) *x509.CertPool {
@@ -196,12 +171,4 @@ func (c Config) Dial(f *daemon.Frame) (*tokenclient.Client, error) {
 	broker := c.Broker
 	broker.Metrics = f.Metrics
 	return tokenclient.Dial(broker, f.Log)
-}
-
-// Open opens the state. Close it when done.
-func (s State) Open(ctx context.Context, log *slog.Logger) (Store, error) {
-	if s.Redis != "" {
-		return openRedis(ctx, s.Redis, log)
-	}
-	return openFile(s.Folder)
 }

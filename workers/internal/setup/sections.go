@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"mailporter/kit/config"
@@ -68,21 +69,30 @@ func readSMTP(m *config.Map) SMTPIntake {
 	} else if in.ImplicitTLS {
 		m.Complain("implicit-tls", "needs a certificate", "write tls: {certificate: FILE, key: FILE}")
 	}
-	for _, u := range m.Maps("users") {
-		user := User{Name: u.Require("user", "name the user"), Password: u.Secret("password")}
-		if user.Password.IsZero() {
-			u.Complain("password", "is missing", "write {file: PATH} or {env: NAME}")
-		} else if _, err := user.Password.Read(); err != nil {
-			u.Complain("password", err.Error(), "name a readable file or a variable that is set")
-		}
-		u.Done()
-		in.Users = append(in.Users, user)
-	}
+	in.Users = readUsers(m)
 	if len(in.Users) > 0 && in.TLS.Certificate == "" {
 		m.Complain("users", "would send their passwords in the clear", "write tls: {certificate: FILE, key: FILE}")
 	}
 	m.Done()
 	return in
+}
+
+func readUsers(m *config.Map) []User {
+	var all []User
+	for _, u := range m.Maps("users") {
+		user := User{Name: u.Require("user", "name the user"), Password: u.Secret("password")}
+		if user.Password.IsZero() {
+			u.Complain("password", "is missing", "write {file: PATH} or {env: NAME}")
+		} else if _, err := user.Password.Read(); err != nil {
+			u.Complain("password", err.Error(), secretRemedy)
+		}
+		if slices.ContainsFunc(all, func(other User) bool { return other.Name == user.Name }) {
+			u.Complain("user", fmt.Sprintf("%q is given twice", user.Name), "keep one of them")
+		}
+		u.Done()
+		all = append(all, user)
+	}
+	return all
 }
 
 // readServerTLS is daemon.ReadTLS with a client-ca that may be absent: then no client certificates are asked for.
@@ -112,6 +122,9 @@ func readAllow(m *config.Map) []netip.Prefix {
 		if err != nil {
 			m.Complain("allow", fmt.Sprintf("%q is no address range", s), "write 10.1.0.0/16 or a single address")
 			continue
+		}
+		if p.Bits() == 0 {
+			m.Warn("allow", s+" lets everybody who reaches the listener send as any mailbox", "name the ranges of your own programs")
 		}
 		all = append(all, p.Masked())
 	}

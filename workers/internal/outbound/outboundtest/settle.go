@@ -46,7 +46,7 @@ func deferredComeBack(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	if got := states(t, o); got != ann+" deferred 451 later" {
 		t.Error(got)
 	}
-	if next, err := o.Next(t.Context(), []string{support}); err != nil || next.Sub(at).Abs() > time.Millisecond {
+	if next, err := o.Next(t.Context(), []string{support}); err != nil || next.Sub(at).Abs() > near {
 		t.Errorf("next %v, %v; want %v", next, err, at)
 	}
 	if j := await(t, o, long); j.Attempts != 1 || j.InDoubt || len(j.Envelope.Recipients) != 1 {
@@ -63,7 +63,7 @@ func deferredWait(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	if j := claimOne(t, o, long); j.ID != id {
 		t.Error("the deferred one came too early")
 	}
-	if s := list(t, o)[0]; s.Next.Sub(at).Abs() > time.Millisecond {
+	if s := list(t, o)[0]; s.Next.Sub(at).Abs() > near {
 		t.Errorf("next %v, want %v", s.Next, at)
 	}
 }
@@ -202,7 +202,7 @@ func restart(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	})
 	id := add(t, o, letter(support, ann))
 	o = open(t)
-	if all := list(t, o); len(all) != 2 || all[0].Attempts != 1 || all[0].Next.Sub(at).Abs() > time.Millisecond ||
+	if all := list(t, o); len(all) != 2 || all[0].Attempts != 1 || all[0].Next.Sub(at).Abs() > near ||
 		all[0].Recipients[0].State != outbound.Dead || all[0].Recipients[1].State != outbound.Unknown || all[0].Recipients[1].Reason != "wait" {
 		t.Errorf("list %+v", all)
 	}

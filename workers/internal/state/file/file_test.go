@@ -56,14 +56,17 @@ func shut(t *testing.T, s *Store) {
 }
 
 func TestCheckpoints(t *testing.T) {
+	t.Parallel()
 	inboundtest.Checkpoints(t, fresh((*Store).Checkpoints))
 }
 
 func TestQuarantine(t *testing.T) {
+	t.Parallel()
 	inboundtest.Quarantine(t, fresh((*Store).Quarantine))
 }
 
 func TestOutbox(t *testing.T) {
+	t.Parallel()
 	outboundtest.Outbox(t, fresh((*Store).Outbox))
 }
 

@@ -11,23 +11,21 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"mailporter/workers/internal/outbound"
 )
 
 // errAnswer says that a script answered something that it never does.
 var errAnswer = errors.New("unexpected answer of a script")
 
-// Claim implements outbound.Outbox. Mailboxes are asked one by one, the one whose mail waits longest first.
+// Claim implements outbound.Outbox. Of the mailboxes that have something due, the one whose mail waits longest goes first.
 func (s outbox) Claim(ctx context.Context, boxes []string, limit, most int, ttl time.Duration) ([]outbound.Job, error) {
-	waiting, err := s.waiting(ctx, dueOfBoxes, boxes)
+	all, err := s.waiting(ctx, boxes)
 	if err != nil {
 		return nil, fmt.Errorf("claim messages: %w", err)
 	}
 	var jobs []outbound.Job
-	for _, w := range waiting {
-		if len(jobs) == most {
+	for _, w := range all {
+		if len(jobs) == most || w.in > 0 {
 			break
 		}
 		some, err := s.claimOf(ctx, w.mailbox, limit, most-len(jobs), ttl)
@@ -42,30 +40,45 @@ func (s outbox) Claim(ctx context.Context, boxes []string, limit, most int, ttl 
 	return jobs, nil
 }
 
+// waiting is a mailbox with unclaimed jobs.
 type waiting struct {
 	mailbox string
-	since   int64 // microseconds
+	since   int64         // when the first is or will be due, microseconds by Redis's clock
+	in      time.Duration // how long that is from now; 0 or less: it is
 }
 
-// waiting asks a script for a time of each mailbox and lists those that have one, the earliest first.
-func (s outbox) waiting(ctx context.Context, script *redis.Script, boxes []string) ([]waiting, error) {
+// waiting lists the mailboxes that have unclaimed jobs, the one whose mail is or will be due first in front.
+func (s outbox) waiting(ctx context.Context, boxes []string) ([]waiting, error) {
+	answers, err := s.nextOfAll(ctx, boxes)
+	if err != nil {
+		return nil, err
+	}
 	var all []waiting
-	for _, m := range boxes {
-		at, err := script.Run(ctx, s.client, boxKeys(m), boxPrefix(m)).Text()
+	for i, answer := range answers {
+		if len(answer) == 0 {
+			continue
+		}
+		w, err := readWaiting(boxes[i], answer)
 		if err != nil {
 			return nil, err
 		}
-		if at == "" {
-			continue
-		}
-		since, err := strconv.ParseFloat(at, 64)
-		if err != nil {
-			return nil, errAnswer
-		}
-		all = append(all, waiting{m, int64(since)})
+		all = append(all, w)
 	}
 	slices.SortStableFunc(all, func(a, b waiting) int { return cmp.Compare(a.since, b.since) })
 	return all, nil
+}
+
+// readWaiting reads {due, now}.
+func readWaiting(mailbox string, answer []string) (waiting, error) {
+	if len(answer) != 2 {
+		return waiting{}, errAnswer
+	}
+	due, err := strconv.ParseInt(answer[0], 10, 64)
+	now, nowErr := strconv.ParseInt(answer[1], 10, 64)
+	if err != nil || nowErr != nil {
+		return waiting{}, errAnswer
+	}
+	return waiting{mailbox, due, time.Duration(due-now) * time.Microsecond}, nil
 }
 
 func (s outbox) claimOf(ctx context.Context, mailbox string, limit, most int, ttl time.Duration) ([]outbound.Job, error) {
@@ -144,7 +157,7 @@ func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) 
 	}
 	next := ""
 	if len(v.Later) > 0 && !v.Held {
-		next = strconv.FormatInt(v.At.UnixMicro(), 10)
+		next = strconv.FormatInt(max(0, time.Until(v.At).Microseconds()), 10)
 	}
 	made := 1
 	if v.Free {

@@ -14,14 +14,14 @@ import (
 
 // Next implements outbound.Outbox. A claim that lapsed is due since then.
 func (s outbox) Next(ctx context.Context, boxes []string) (time.Time, error) {
-	all, err := s.waiting(ctx, nextJob, boxes)
+	all, err := s.waiting(ctx, boxes)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read next attempt: %w", err)
 	}
 	if len(all) == 0 {
 		return time.Time{}, nil
 	}
-	return moment(all[0].since), nil
+	return time.Now().Add(all[0].in), nil // by the clock of the caller, whatever Redis's says
 }
 
 // List implements outbound.Outbox.

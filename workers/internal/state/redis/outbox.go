@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 )
@@ -18,6 +20,8 @@ const (
 	mailboxes = prefix + "mailboxes"
 	// chunk is how much of a message one field holds, in bytes: Redis does nothing else while it moves one.
 	chunk = 512 << 10
+	// maxBody bounds a message, in bytes: Redis keeps it all in memory. Exchange Online takes 150 MB at most.
+	maxBody = 256 << 20
 	// orphanLife is how long a body without its job is kept: the time between its first chunk and the script that adds it.
 	orphanLife = time.Hour
 	// requestMemory is how long the id of a submission is remembered.
@@ -39,34 +43,28 @@ func bodyKey(mailbox, id string) string { return boxPrefix(mailbox) + "body:" + 
 // newID sorts by time, so that of two messages that are due at the same moment the older one goes first.
 func newID() string { return fmt.Sprintf("%014x%s", time.Now().UnixMicro(), rand.Text()[:8]) }
 
+var (
+	errNobody = fault.Newf(fault.Permanent, "the message has no recipients")
+	errTooBig = fault.Newf(fault.Permanent, "the message has more than %d bytes: redis does not keep larger ones", maxBody)
+	errHoles  = errors.New("some of the message's bytes are lost; redis was restarted, or it took too long")
+)
+
 // Add implements outbound.Outbox. The bytes come first, in chunks, and lapse by themselves; the message exists once the
 // script has run.
 func (s outbox) Add(ctx context.Context, m outbound.Submission) (string, error) {
+	if len(m.Envelope.Recipients) == 0 {
+		return "", errNobody
+	}
 	id := newID()
 	size, chunks, err := s.storeBody(ctx, bodyKey(m.Mailbox, id), m.Body)
 	if err != nil {
 		s.dropBody(m.Mailbox, id)
 		return "", err
 	}
-	envelope, err := json.Marshal(m.Envelope)
+	added, err := s.addJob(ctx, m, id, size, chunks)
 	if err != nil {
+		// It may be there: the submitter hears no and tries again. If it is not, its bytes lapse.
 		return "", fmt.Errorf("add message: %w", err)
-	}
-	addresses := make([]string, len(m.Envelope.Recipients))
-	for i, r := range m.Envelope.Recipients {
-		addresses[i] = r.Address
-	}
-	list, err := json.Marshal(addresses)
-	if err != nil {
-		return "", fmt.Errorf("add message: %w", err)
-	}
-	if err := s.client.SAdd(ctx, mailboxes, m.Mailbox).Err(); err != nil {
-		return "", fmt.Errorf("add message: %w", err)
-	}
-	added, err := addJob.Run(ctx, s.client, boxKeys(m.Mailbox), boxPrefix(m.Mailbox), id, m.Request, int(requestMemory.Seconds()),
-		envelope, size, chunks, m.Mailbox, list).Text()
-	if err != nil {
-		return "", fmt.Errorf("add message: %w", err) // it may be there: the submitter hears no and tries again
 	}
 	if added != id {
 		s.dropBody(m.Mailbox, id)
@@ -76,19 +74,49 @@ func (s outbox) Add(ctx context.Context, m outbound.Submission) (string, error) 
 	return id, nil
 }
 
-// storeBody writes the message's bytes as fields 0, 1, 2... of a hash.
+// addJob makes a job of bytes that are there and returns its id: an older one's if the request is known.
+func (s outbox) addJob(ctx context.Context, m outbound.Submission, id string, size int64, chunks int) (string, error) {
+	addresses := make([]string, len(m.Envelope.Recipients))
+	for i, r := range m.Envelope.Recipients {
+		addresses[i] = r.Address
+	}
+	list, err := json.Marshal(addresses)
+	if err != nil {
+		return "", err
+	}
+	envelope, err := json.Marshal(m.Envelope)
+	if err != nil {
+		return "", err
+	}
+	// First: a mailbox without jobs does no harm, a job without its mailbox would not be listed.
+	if err := s.client.SAdd(ctx, mailboxes, m.Mailbox).Err(); err != nil {
+		return "", err
+	}
+	added, err := addJob.Run(ctx, s.client, boxKeys(m.Mailbox), boxPrefix(m.Mailbox), id, m.Request, int(requestMemory.Seconds()),
+		envelope, size, chunks, m.Mailbox, list).Text()
+	if err == nil && added == "" {
+		err = errHoles
+	}
+	return added, err
+}
+
+// storeBody writes the message's bytes as fields 0, 1, 2... of a hash, at least one.
 func (s *Store) storeBody(ctx context.Context, key string, r io.Reader) (size int64, chunks int, err error) {
-	buffer := make([]byte, chunk)
+	var buffer bytes.Buffer // grows to what it must hold: most messages are far smaller than a chunk
 	for {
-		n, err := io.ReadFull(r, buffer)
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		buffer.Reset()
+		n, err := io.CopyN(&buffer, r, chunk)
+		if err != nil && !errors.Is(err, io.EOF) {
 			return 0, 0, fmt.Errorf("read message: %w", err)
 		}
+		if size += n; size > maxBody {
+			return 0, 0, errTooBig
+		}
 		if n > 0 || chunks == 0 {
-			if werr := s.writeChunk(ctx, key, chunks, buffer[:n]); werr != nil {
-				return 0, 0, werr
+			if err := s.writeChunk(ctx, key, chunks, buffer.Bytes()); err != nil {
+				return 0, 0, err
 			}
-			size, chunks = size+int64(n), chunks+1
+			chunks++
 		}
 		if err != nil {
 			return size, chunks, nil
@@ -141,11 +169,11 @@ func (b *body) Read(p []byte) (int, error) {
 		if b.next == b.chunks {
 			return 0, io.EOF
 		}
-		bytes, err := b.store.client.HGet(b.ctx, b.key, strconv.Itoa(b.next)).Bytes()
+		some, err := b.store.client.HGet(b.ctx, b.key, strconv.Itoa(b.next)).Bytes()
 		if err != nil {
 			return 0, fmt.Errorf("read message: %w", err)
 		}
-		b.rest, b.next = bytes, b.next+1
+		b.rest, b.next = some, b.next+1
 	}
 	n := copy(p, b.rest)
 	b.rest = b.rest[n:]

@@ -32,12 +32,16 @@ local function lapse()
 end
 
 -- ARGV: prefix, id, request ('' = none), seconds to remember it, envelope, size, chunks, mailbox, addresses (JSON list).
--- Answers the id of the message: an older one if the request is known.
+-- Answers the id of the message: an older one if the request is known, '' if the bytes are not all there: a Redis that was
+-- restarted may have lost some, or they lapsed.
 local function add()
   local id, request = ARGV[2], ARGV[3]
   if request ~= '' then
     local known = redis.call('GET', prefix .. 'request:' .. request)
     if known then return known end
+  end
+  if redis.call('HLEN', prefix .. 'body:' .. id) ~= tonumber(ARGV[7]) then return '' end
+  if request ~= '' then
     redis.call('SET', prefix .. 'request:' .. request, id, 'EX', ARGV[4])
   end
   local list = {}
@@ -84,7 +88,8 @@ local function extend()
   return 1
 end
 
--- ARGV: prefix, id, name of the claim, outcomes (JSON: address -> {s, r}), next ('' = none), doubt (1 or 0), attempts made.
+-- ARGV: prefix, id, name of the claim, outcomes (JSON: address -> {s, r}), microseconds to the next attempt ('' = none),
+-- doubt (1 or 0), attempts made.
 -- Answers 0 if the claim was lost.
 local function settle()
   local id = ARGV[2]
@@ -102,26 +107,22 @@ local function settle()
     return 1
   end
   keep(id, list)
-  redis.call('HSET', job(id), 'claim', '', 'doubt', ARGV[6], 'next', ARGV[5])
+  local next = ARGV[5] ~= '' and micros(now + tonumber(ARGV[5])) or ''
+  redis.call('HSET', job(id), 'claim', '', 'doubt', ARGV[6], 'next', next)
   redis.call('HINCRBY', job(id), 'attempts', ARGV[7])
-  if ARGV[5] ~= '' then redis.call('ZADD', due, ARGV[5], id) end
+  if next ~= '' then redis.call('ZADD', due, next, id) end
   return 1
 end
 
--- When the next attempt is due: of a waiting job, or of one whose claim lapsed. '' = never.
+-- When the next attempt is due, of a waiting job or of one whose claim lapsed, and what time it is: {due, now}, or {} if
+-- there is none.
 local function next_due()
   local first = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
   local lapsed = redis.call('ZRANGEBYSCORE', claimed, '-inf', micros(now), 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  if not first then return lapsed or '' end
-  if lapsed and tonumber(lapsed) < tonumber(first) then return lapsed end
-  return first
-end
-
--- The time of the first job that could be claimed now, '' = there is none.
-local function head()
-  local first = next_due()
-  if first ~= '' and tonumber(first) > now then return '' end
-  return first
+  local at = tonumber(first or lapsed)
+  if not at then return {} end
+  if lapsed then at = math.min(at, tonumber(lapsed)) end
+  return {micros(at), micros(now)}
 end
 
 -- ARGV: prefix, most. Answers {id, fields} of the oldest messages.

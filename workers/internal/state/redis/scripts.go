@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	_ "embed"
 
 	"github.com/redis/go-redis/v9"
@@ -12,11 +13,32 @@ var (
 	//go:embed outbox.lua
 	outboxLua string
 
-	addJob     = redis.NewScript(outboxLua + "return add()")
-	claimJobs  = redis.NewScript(outboxLua + "return claim()")
-	extendJob  = redis.NewScript(outboxLua + "return extend()")
-	settleJob  = redis.NewScript(outboxLua + "return settle()")
-	nextJob    = redis.NewScript(outboxLua + "return next_due()")
-	listJobs   = redis.NewScript(outboxLua + "return list()")
-	dueOfBoxes = redis.NewScript(outboxLua + "return head()")
+	addJob    = redis.NewScript(outboxLua + "return add()")
+	claimJobs = redis.NewScript(outboxLua + "return claim()")
+	extendJob = redis.NewScript(outboxLua + "return extend()")
+	settleJob = redis.NewScript(outboxLua + "return settle()")
+	nextJob   = redis.NewScript(outboxLua + "return next_due()")
+	listJobs  = redis.NewScript(outboxLua + "return list()")
 )
+
+// nextOfAll runs nextJob for many mailboxes in one round trip and returns the answers in their order.
+func (s *Store) nextOfAll(ctx context.Context, mailboxes []string) ([][]string, error) {
+	commands := make([]*redis.Cmd, len(mailboxes))
+	pipe := s.client.Pipeline()
+	for i, m := range mailboxes {
+		commands[i] = nextJob.EvalSha(ctx, pipe, boxKeys(m), boxPrefix(m))
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	answers := make([][]string, len(mailboxes))
+	for i, c := range commands {
+		answer, err := c.StringSlice()
+		if redis.HasErrorPrefix(err, "NOSCRIPT") { // a Redis that was restarted knows no scripts: Run brings the text
+			answer, err = nextJob.Run(ctx, s.client, boxKeys(mailboxes[i]), boxPrefix(mailboxes[i])).StringSlice()
+		}
+		if err != nil {
+			return nil, err
+		}
+		answers[i] = answer
+	}
+	return answers, nil
+}

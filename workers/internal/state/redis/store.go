@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"mailporter/kit/redisurl"
+	"mailporter/kit/secret"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/outbound"
 )
@@ -29,22 +31,39 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// Open prepares a client; only a URL that makes no sense is an error. It looks once whether this Redis would lose mail,
-// and says so in the log.
-func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
-	options, err := redisurl.Parse(url, nil)
+// Config says where Redis is.
+type Config struct {
+	URL      string        // see redisurl; may hold a password
+	Password secret.String // instead of one in the URL; may be empty
+	Roots    *tls.Config   // for TLS with roots of one's own; nil = the system's
+}
+
+// Open prepares a client. A worker starts without its Redis and waits for it, so only a URL that makes no sense is an
+// error. It looks once whether this Redis would lose mail, and says so in the log.
+func Open(ctx context.Context, c Config, log *slog.Logger) (*Store, error) {
+	options, err := redisurl.Parse(c.URL, c.Roots)
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
+	}
+	if !c.Password.Empty() {
+		options.Password = c.Password.Reveal()
 	}
 	s := &Store{client: redis.NewUniversalClient(options), changed: make(chan struct{}, 1)}
 	s.check(ctx, log)
 	return s, nil
 }
 
-// check warns about settings with which acknowledged mail may be lost. Managed services forbid CONFIG: then nothing is
-// said about what cannot be known.
+// safe are the settings with which nothing that was acknowledged is lost.
+var safe = [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}}
+
+// check warns about other settings. Managed services forbid CONFIG: then nothing is said about what cannot be known.
 func (s *Store) check(ctx context.Context, log *slog.Logger) {
-	for name, good := range map[string]string{"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"} {
+	if err := s.client.Ping(ctx).Err(); err != nil {
+		log.Warn("redis does not answer yet; no mail moves until it does", "error", err)
+		return
+	}
+	for _, setting := range safe {
+		name, good := setting[0], setting[1]
 		have, err := s.client.ConfigGet(ctx, name).Result()
 		if err == nil && have[name] != "" && have[name] != good {
 			log.Warn("redis may lose mail that was acknowledged", "setting", name, "is", have[name], "should-be", good)
