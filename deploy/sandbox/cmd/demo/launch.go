@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"mailporter/sandbox/internal/stage"
@@ -51,6 +52,11 @@ func (d *demo) launch(ctx context.Context, name string, ready func(context.Conte
 func (d *demo) launchRedis(ctx context.Context) error {
 	if err := os.MkdirAll(d.Path("redis"), 0o700); err != nil {
 		return err
+	}
+	// A store that several brokers may share needs its keyset before the first start.
+	keyset := exec.CommandContext(ctx, filepath.Join(d.bin, "brokerctl"), "keyset", "new", d.Path("secrets/keyset.json"))
+	if out, err := keyset.CombinedOutput(); err != nil {
+		return fmt.Errorf("make a keyset: %w: %s", err, out)
 	}
 	return d.launch(ctx, "redis-server", stage.Pongs(fmt.Sprintf("127.0.0.1:%d", d.Ports.Redis)),
 		"redis-server", "--bind", "127.0.0.1", "--port", fmt.Sprint(d.Ports.Redis), "--dir", d.Path("redis"),

@@ -134,6 +134,9 @@ func (r *interop) launchAll(ctx context.Context) error {
 	} {
 		program, err := stage.Launch(ctx, string(r.Folder), s.name, s.ready, s.argv...)
 		if program != nil {
+			if s.name == "postfix" {
+				program.StopWith = []string{"/usr/sbin/postfix", "-c", string(r.Folder), "stop"}
+			}
 			r.programs = append(r.programs, program)
 		}
 		if err != nil {

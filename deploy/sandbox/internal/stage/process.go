@@ -17,7 +17,10 @@ import (
 
 // A Program is one of the started processes. It logs to a file named after it.
 type Program struct {
-	Name  string
+	Name string
+	// StopWith is the command that ends the program, for those that SIGTERM does not: Postfix. Empty: SIGTERM.
+	StopWith []string
+
 	argv  []string
 	ready func(context.Context) bool
 	log   *os.File
@@ -148,9 +151,17 @@ func (p *Program) Kill(ctx context.Context) error {
 // signal sends s and waits for the end.
 func (p *Program) signal(s syscall.Signal) {
 	p.mu.Lock()
-	cmd, ended := p.cmd, p.ended
+	cmd := p.cmd
 	p.mu.Unlock()
 	_ = cmd.Process.Signal(s)
+	p.join()
+}
+
+// join waits for the end, and forces it in the end.
+func (p *Program) join() {
+	p.mu.Lock()
+	cmd, ended := p.cmd, p.ended
+	p.mu.Unlock()
 	select {
 	case <-ended:
 	case <-time.After(30 * time.Second):
@@ -161,6 +172,13 @@ func (p *Program) signal(s syscall.Signal) {
 
 // stop lets the program drain.
 func (p *Program) stop() error {
+	if len(p.StopWith) > 0 {
+		if out, err := exec.Command(p.StopWith[0], p.StopWith[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("stop %s: %w: %s", p.Name, err, out)
+		}
+		p.join()
+		return p.log.Close()
+	}
 	p.signal(syscall.SIGTERM)
 	p.mu.Lock()
 	defer p.mu.Unlock()
