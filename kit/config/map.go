@@ -280,8 +280,8 @@ type Named struct {
 	Map  *Map
 }
 
-// resolve makes a path absolute to the folder of the file that names it.
-func (m *Map) resolve(path string) string {
+// Resolve lets a relative path start at the folder of the file that names it. Empty stays empty.
+func (m *Map) Resolve(path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
 	}

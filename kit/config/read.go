@@ -160,9 +160,9 @@ func (m *Map) Texts(key string) []string {
 func (m *Map) Path(key, def string) string {
 	s := m.Text(key, def)
 	if _, owner := m.find(key); owner != nil {
-		return owner.resolve(s)
+		return owner.Resolve(s)
 	}
-	return m.resolve(s)
+	return m.Resolve(s)
 }
 
 // Paths is Path for a list.
@@ -170,7 +170,7 @@ func (m *Map) Paths(key string) []string {
 	all := m.Texts(key)
 	_, owner := m.find(key)
 	for i := range all {
-		all[i] = owner.resolve(all[i])
+		all[i] = owner.Resolve(all[i])
 	}
 	return all
 }

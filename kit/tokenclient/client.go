@@ -46,6 +46,10 @@ var _ Broker = (*Client)(nil)
 // answerWithin bounds a call whose context has no deadline: calls wait for a broker that is away.
 const answerWithin = 30 * time.Second
 
+// largestAnswer bounds an answer, in bytes: the settings of 100,000 mailboxes are one message of about 30 MB, far more
+// than gRPC's default of 4 MB.
+const largestAnswer = 256 << 20
+
 // The broker allows a ping every 10 s. 20 s finds a dead peer well before a worker's own time-outs do.
 var pings = keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}
 
@@ -99,6 +103,7 @@ func (c Config) options(creds credentials.TransportCredentials) []grpc.DialOptio
 		grpc.WithKeepaliveParams(pings),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: 5 * time.Second}),
 		grpc.WithIdleTimeout(0),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largestAnswer)),
 	}
 	if c.Dialer != nil {
 		opts = append(opts, grpc.WithContextDialer(c.Dialer))

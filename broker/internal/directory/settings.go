@@ -52,10 +52,7 @@ func readTLS(m *config.Map, s *Settings) {
 func readStore(m *config.Map) string {
 	s := m.Text("store", "file:state")
 	if dir, ok := strings.CutPrefix(s, "file:"); ok && dir != "" {
-		if !filepath.IsAbs(dir) {
-			dir = filepath.Join(filepath.Dir(m.File()), dir)
-		}
-		return "file:" + dir
+		return "file:" + m.Resolve(dir)
 	}
 	scheme, rest, _ := strings.Cut(s, "://")
 	switch scheme {
@@ -66,7 +63,7 @@ func readStore(m *config.Map) string {
 	}
 	// The value may hold a password: the complaint does not repeat it.
 	m.Complain("store", "is no store", "write file:DIR or redis://HOST:6379/0 (rediss, redis+sentinel, redis+cluster)")
-	return "file:" + filepath.Join(filepath.Dir(m.File()), "state")
+	return "file:" + m.Resolve("state")
 }
 
 func readKeyset(m *config.Map, store string) string {

@@ -4,6 +4,7 @@ package setup
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -146,22 +147,28 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
+// readRoots are the system's certificates and those of trusted-ca.
 func readRoots(root *config.Map) *x509.CertPool {
+	const remedy = "name PEM files of certificates"
 	var pems [][]byte
 	for _, path := range root.Paths("trusted-ca") {
 		b, err := os.ReadFile(path)
+		var p *os.PathError
+		if errors.As(err, &p) {
+			err = p.Err // the complaint has the path already
+		}
 		if err == nil {
 			_, err = wire.Roots(b)
 		}
 		if err != nil {
-			root.Complain("trusted-ca", fmt.Sprintf("%s: %v", path, err), "name PEM files of certificates")
+			root.Complain("trusted-ca", fmt.Sprintf("%s: %v", path, err), remedy)
 			continue
 		}
 		pems = append(pems, b)
 	}
 	pool, err := wire.Roots(pems...)
 	if err != nil {
-		root.Complain("trusted-ca", err.Error(), "name PEM files of certificates")
+		root.Complain("trusted-ca", err.Error(), remedy)
 	}
 	return pool
 }

@@ -11,14 +11,6 @@ import (
 	"mailporter/kit/config"
 )
 
-// relative resolves a path against the folder of the configuration file.
-func relative(m *config.Map, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(filepath.Dir(m.File()), path)
-}
-
 // writable complains about a folder that could not be made or written to, and returns path. It makes nothing.
 func writable(m *config.Map, key, path string) string {
 	const remedy = "name a folder that the worker may write to"

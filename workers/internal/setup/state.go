@@ -62,7 +62,7 @@ func readState(root *config.Map, roots *x509.CertPool) State {
 	case isFile && dir == "":
 		root.Complain("state", "names no folder", stateRemedy)
 	case isFile:
-		s.Folder = writable(root, "state", relative(root, dir))
+		s.Folder = writable(root, "state", root.Resolve(dir))
 		if root.Has("state-password") {
 			root.Complain("state-password", "a folder has no password", "remove it")
 		}

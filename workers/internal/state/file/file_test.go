@@ -82,6 +82,18 @@ func TestOneProcess(t *testing.T) {
 	}
 }
 
+func TestRelativeFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s, err := Open("state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shut(t, s)
+	if _, err := os.Stat(filepath.Join("state", "worker.db")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestNewerSchema(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir)

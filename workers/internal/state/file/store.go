@@ -43,6 +43,10 @@ const requestMemory = 7 * 24 * time.Hour
 // Open takes the folder, makes it if it is missing, and opens what is in it. A folder that another process holds is an
 // error that names the process.
 func Open(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir) // SQLite's URI would take the first folder of a relative path for a host
+	if err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
 	if err := os.MkdirAll(filepath.Join(dir, spoolDir), 0o700); err != nil {
 		return nil, fmt.Errorf("make the state's folder: %w", err)
 	}

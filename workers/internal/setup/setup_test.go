@@ -1,0 +1,196 @@
+package setup
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"mailporter/kit/certtest"
+	"mailporter/kit/config"
+	"mailporter/kit/redistest"
+	"mailporter/workers/internal/mail"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// marker stands in every secret; no complaint may show it.
+const marker = "MARKER-hunter2"
+
+// folder makes a folder with certificates and secrets, as a worker file names them.
+func folder(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	ca, err := certtest.NewCA("test CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Issue(certtest.Options{DNS: []string{"worker"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := pair.WriteFiles(dir, "worker"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ca.WriteFile(dir, "ca.pem"); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"secret": marker + "\n", "no.pem": "no certificate", "empty": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func load(t testing.TB, dir, text string, kind Kind) (Config, config.Complaints) {
+	t.Helper()
+	path := filepath.Join(dir, "worker.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Load(path, kind)
+}
+
+const (
+	broker   = `broker: {address: "dns:///broker.example:9443", tls: {certificate: worker.pem, key: worker-key.pem, ca: ca.pem}}` + "\n"
+	fetching = broker + "state: file:state\n" + "sinks: {default: {maildir: in}}\n"
+	sending  = broker + "state: file:state\n" + "intake: {smtp: {}}\n"
+)
+
+func mustLoad(t *testing.T, dir, text string, kind Kind) Config {
+	t.Helper()
+	c, found := load(t, dir, text, kind)
+	if len(found) > 0 {
+		t.Fatal(found)
+	}
+	return c
+}
+
+func TestInbound(t *testing.T) {
+	dir := folder(t)
+	c := mustLoad(t, dir, `
+broker: {address: "127.0.0.1:9443", tls: {certificate: worker.pem, key: worker-key.pem, ca: ca.pem}}
+state: file:state
+admin: 127.0.0.1:9091
+trusted-ca: [ca.pem]
+sinks: {default: {maildir: "mail/{mailbox}"}, helpdesk: {maildir: /tmp/helpdesk}}
+`, Inbound)
+	if c.Broker.Address != "127.0.0.1:9443" || c.Broker.TLS.CA != filepath.Join(dir, "ca.pem") || c.Broker.Insecure {
+		t.Errorf("broker %+v", c.Broker)
+	}
+	if c.State.Folder != filepath.Join(dir, "state") || c.State.Redis != "" || c.Admin != "127.0.0.1:9091" || c.Roots == nil {
+		t.Errorf("%+v", c)
+	}
+	want := map[string]Sink{"default": {Maildir: filepath.Join(dir, "mail/{mailbox}")}, "helpdesk": {Maildir: "/tmp/helpdesk"}}
+	if !reflect.DeepEqual(c.Sinks, want) {
+		t.Errorf("sinks %+v", c.Sinks)
+	}
+	if _, err := os.Stat(c.State.Folder); !os.IsNotExist(err) {
+		t.Error("reading the file made the folder")
+	}
+}
+
+func TestOutbound(t *testing.T) {
+	dir := folder(t)
+	c := mustLoad(t, dir, broker+`
+state: redis+sentinel://a:1,b:2/3?master=m
+state-password: {file: secret}
+retry: {give-up: "48:00:00"}
+intake:
+  smtp:
+    listen: 127.0.0.1:2525
+    hostname: relay.example
+    tls: {certificate: worker.pem, key: worker-key.pem, client-ca: ca.pem}
+    implicit-tls: true
+    allow: [10.1.2.3/16, "::1"]
+    users: [{user: app, password: {file: secret}}]
+    maximum-size: 25M
+    maximum-recipients: 50
+`, Outbound)
+	if c.State.Redis != "redis+sentinel://a:1,b:2/3?master=m" || c.State.Password.Reveal() != marker || c.Retry.GiveUp != 48*time.Hour {
+		t.Errorf("%+v", c)
+	}
+	in := c.Intake
+	if in.Listen != "127.0.0.1:2525" || in.Hostname != "relay.example" || !in.ImplicitTLS || in.MaximumSize != 25<<20 || in.MaximumRecipients != 50 {
+		t.Errorf("intake %+v", in)
+	}
+	if in.TLS.Certificate == "" || in.TLS.Key == "" || in.TLS.CA != filepath.Join(dir, "ca.pem") {
+		t.Errorf("TLS %+v", in.TLS)
+	}
+	if want := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("::1/128")}; !reflect.DeepEqual(in.Allow, want) {
+		t.Errorf("allow %v", in.Allow)
+	}
+	if len(in.Users) != 1 || in.Users[0].Name != "app" {
+		t.Errorf("users %v", in.Users)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := mustLoad(t, folder(t), sending, Outbound)
+	in := c.Intake
+	if in.Listen != "127.0.0.1:2525" || in.Hostname == "" || in.Allow != nil || in.MaximumSize != defaultSize ||
+		in.MaximumRecipients != defaultRecipients || in.TLS.Certificate != "" || c.Retry.GiveUp != defaultGiveUp || c.Admin != "" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestLocalTrial(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:9443", "[::1]:9443", "localhost:9443", "dns:///localhost:9443"} {
+		c := mustLoad(t, folder(t), "broker: {address: '"+address+"', insecure: true}\nstate: file:s\nsinks: {default: {maildir: in}}", Inbound)
+		if !c.Broker.Insecure || c.Broker.Address != address {
+			t.Errorf("%+v", c.Broker)
+		}
+	}
+}
+
+// TestOpens opens both engines as a file names them.
+func TestOpens(t *testing.T) {
+	server := redistest.Start(t, "--requirepass", marker)
+	for name, state := range map[string]string{
+		"file":  "state: file:state",
+		"redis": "state: redis://" + server.Addr() + "/1\nstate-password: {file: secret}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := mustLoad(t, folder(t), broker+state+"\nsinks: {default: {maildir: in}}", Inbound)
+			s, err := c.State.Open(t.Context(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if err := s.Ping(); err != nil {
+				t.Fatal(err)
+			}
+			l, err := s.Checkpoints().Lease(t.Context(), mail.Folder{Mailbox: "a", Name: "INBOX"}, time.Minute)
+			if err != nil || l.Release(t.Context()) != nil {
+				t.Fatal(err)
+			}
+			if all, err := s.Quarantine().List(t.Context(), "", 9); err != nil || len(all) != 0 {
+				t.Fatal(all, err)
+			}
+			if all, err := s.Outbox().List(t.Context(), "", 9); err != nil || len(all) != 0 {
+				t.Fatal(all, err)
+			}
+		})
+	}
+}
+
+// TestNoStoreAtAll: an engine that cannot be opened is an error and a nil Store, not a Store around nothing.
+func TestNoStoreAtAll(t *testing.T) {
+	taken := filepath.Join(t.TempDir(), "taken")
+	if err := os.WriteFile(taken, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []State{{Folder: taken}, {Redis: "redis://:" + marker + "@/x"}} {
+		store, err := s.Open(t.Context(), slog.New(slog.DiscardHandler))
+		if err == nil || store != nil || strings.Contains(err.Error(), marker) {
+			t.Errorf("%v, %v", store, err)
+		}
+	}
+}
