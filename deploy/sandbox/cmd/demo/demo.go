@@ -88,13 +88,30 @@ func (d *demo) play(ctx context.Context, messages int, chaos bool) error {
 	if err := d.tally.look(ctx); err != nil {
 		return err
 	}
+	leaks := d.Leaks(ctx, d.pages())
 	d.report(d.out, counts, letters)
 	if chaos {
 		fmt.Fprintf(d.out, "%d kills; %d submissions went unanswered and were repeated by the submitter.\n", kills(d.programs), post.Unsure.Load())
 	}
+	if leaks == nil {
+		fmt.Fprintln(d.out, "demo: no secret and no token in logs, audit, metrics, status pages or state")
+	}
 	t := stage.Total(counts)
 	fmt.Fprintf(d.out, "demo: moved %d messages over 2 protocols, %d lost, %d doubled\n", t.Expected-t.Lost, t.Lost, t.Doubled)
-	return d.judge(t, chaos)
+	return errors.Join(d.judge(t, chaos), leaks)
+}
+
+// pages are what the programs tell over HTTP.
+func (d *demo) pages() []string {
+	p := d.Ports
+	var all []string
+	for _, page := range []struct {
+		port int
+		path string
+	}{{p.BrokerAdmin, "metrics"}, {p.IMAPAdmin, "metrics"}, {p.SMTPAdmin, "metrics"}, {p.IMAPAdmin, "mailboxes"}, {p.SMTPAdmin, "mailboxes"}, {p.SMTPAdmin, "outbox"}} {
+		all = append(all, fmt.Sprintf("http://127.0.0.1:%d/%s", page.port, page.path))
+	}
+	return all
 }
 
 // judge: a kill may double a message (its submitter or the sender repeats what was left without an answer), never lose or

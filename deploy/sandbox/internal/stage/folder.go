@@ -6,10 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"path"
 	"path/filepath"
@@ -106,18 +104,9 @@ func (f Folder) Templates(from fs.FS, data any) error {
 
 // FetchCA asks the sandbox's admin API for the CA certificate of its servers and writes it to tls/sandbox-ca.pem.
 func FetchCA(ctx context.Context, adminPort int, f Folder) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/ca.pem", adminPort), nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
+	pem, err := fetch(ctx, fmt.Sprintf("http://127.0.0.1:%d/ca.pem", adminPort))
 	if err != nil {
 		return fmt.Errorf("fetch the sandbox's CA: %w", err)
-	}
-	defer resp.Body.Close()
-	pem, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("fetch the sandbox's CA: status %d, %v", resp.StatusCode, err)
 	}
 	return f.Write("tls/sandbox-ca.pem", string(pem))
 }

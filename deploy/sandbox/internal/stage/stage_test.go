@@ -2,6 +2,9 @@ package stage
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -128,6 +131,44 @@ func copyFile(t *testing.T, path string, change func([]byte) []byte) {
 	}
 	if err := os.WriteFile(path+"-copy", change(b), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestLeaks(t *testing.T) {
+	page := ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, page) }))
+	defer server.Close()
+	const jwt = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJhdWQiOiJodHRwczovL291dGxvb2sifQ.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
+	for name, tc := range map[string]struct {
+		file, content, page string
+		want                string // in the error; empty = no leak
+	}{
+		"nothing":                   {file: "broker.log", content: "all is well"},
+		"a secret in a log":         {file: "broker.log", content: "x SECRET y", want: "the secret mine stands in"},
+		"a secret in a state":       {file: "state/worker.db", content: "\x00SECRET\x00", want: "the secret mine stands in"},
+		"a token of Google's":       {file: "audit.jsonl", content: "ya29.abcdefghijklmnopqrstuvwxyz", want: "an access token stands in"},
+		"a signed token":            {file: "audit.jsonl", content: jwt, want: "an access token stands in"},
+		"a secret in a page":        {page: "metric{a=\"SECRET\"} 1", want: "the secret mine stands in http://"},
+		"the provider's own file":   {file: "sandbox.yaml", content: "SECRET"},
+		"mail may hold what it may": {file: "mail/a/new/1", content: jwt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := Folder(t.TempDir())
+			secret, err := f.Secret("mine")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.file != "" {
+				if err := f.Write(tc.file, strings.ReplaceAll(tc.content, "SECRET", secret)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			page = strings.ReplaceAll(tc.page, "SECRET", secret)
+			err = f.Leaks(t.Context(), []string{server.URL})
+			if (err == nil) != (tc.want == "") || err != nil && (!strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), secret)) {
+				t.Fatalf("got %v, want %q", err, tc.want)
+			}
+		})
 	}
 }
 
