@@ -5,7 +5,6 @@ go 1.26.0
 require (
 	github.com/redis/go-redis/v9 v9.23.0
 	golang.org/x/sys v0.49.0
-	mailporter/gen v0.0.0
 	mailporter/kit v0.0.0
 	modernc.org/sqlite v1.61.1
 )
@@ -31,6 +30,7 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 	google.golang.org/grpc v1.85.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
+	mailporter/gen v0.0.0 // indirect
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
@@ -52,3 +52,6 @@ replace mailporter/kit => ../kit
 replace mailporter/gen => ../gen
 
 replace mailporter/sandbox => ../deploy/sandbox
+
+// Only a test of sqlite needs it, and the version that sqlite names is not in every mirror.
+replace github.com/google/pprof => github.com/google/pprof v0.0.0-20251007162407-5df77e3f7d1d
