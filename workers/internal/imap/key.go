@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -17,9 +18,12 @@ import (
 // identical messages are two items. The cursor carries the newest fingerprints with their counts, so that the next page
 // goes on counting.
 //
-// What remains: equals more than recentSize different messages apart get the same key, and so do the rest of a group
-// of equals when the cursor is lost after some of the group were moved away: the sink then keeps one copy. Such messages
-// agree in Message-ID, second of arrival and size.
+// Equals agree in the second of their arrival, so they are at most as far apart as mail that arrives within a second: the
+// cursor remembers every fingerprint of the last minute of arrivals, and at least the newest recentLeast.
+//
+// What remains: equals with more than recentMost messages of one minute between them get the same key, and so do the rest
+// of a group of equals when the cursor is lost after some of the group were moved away. A sink that sees other bytes under
+// a key that it knows keeps both.
 
 // fingerprint is 16 bytes in hexadecimal.
 type fingerprint string
@@ -49,17 +53,22 @@ func hasMessageID(header []byte) bool { return len(identity(header)) != len(head
 type seen struct {
 	Fingerprint fingerprint `json:"f"`
 	Count       int         `json:"n"`
+	Second      int64       `json:"t"` // of the arrival, Unix time
 }
 
 // recent are the newest fingerprints, the newest last.
 type recent []seen
 
-// recentSize bounds recent.
-const recentSize = 64
+// The bounds of recent. A cursor of recentMost takes some 250 kB, and only while that many messages a minute arrive.
+const (
+	recentLeast  = 64
+	recentMost   = 4096
+	recentMemory = 60 // seconds
+)
 
 // count takes note of one more message and returns its ordinal: 0 for the first.
-func (r *recent) count(f fingerprint) (ordinal int) {
-	s := seen{Fingerprint: f}
+func (r *recent) count(f fingerprint, arrived time.Time) (ordinal int) {
+	s := seen{Fingerprint: f, Second: arrived.Unix()}
 	if i := slices.IndexFunc(*r, func(s seen) bool { return s.Fingerprint == f }); i >= 0 {
 		s = (*r)[i]
 		*r = slices.Delete(*r, i, i+1)
@@ -67,10 +76,24 @@ func (r *recent) count(f fingerprint) (ordinal int) {
 	ordinal = s.Count
 	s.Count++
 	*r = append(*r, s)
-	if len(*r) > recentSize {
-		*r = slices.Clone((*r)[len(*r)-recentSize:])
-	}
+	r.forget()
 	return ordinal
+}
+
+// forget drops what no later message can equal any more.
+func (r *recent) forget() {
+	if len(*r) <= recentLeast {
+		return
+	}
+	newest := slices.MaxFunc(*r, func(a, b seen) int { return cmp.Compare(a.Second, b.Second) }).Second
+	kept := (*r)[:0]
+	for i, s := range *r {
+		left := len(*r) - i
+		if left <= recentLeast || left <= recentMost && s.Second >= newest-recentMemory {
+			kept = append(kept, s)
+		}
+	}
+	*r = kept
 }
 
 func key(f fingerprint, ordinal int) string { return fmt.Sprintf("%s-%d", f, ordinal) }

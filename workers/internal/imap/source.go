@@ -152,7 +152,7 @@ func (s *Source) pageOf(sess *session, at cursor, found []goimap.UID, rows map[g
 		f := fingerprintOf(identity(r.header), r.arrived, r.size)
 		s.page[f] = append(s.page[f], uint32(uid))
 		page.Items = append(page.Items, inbound.Item{
-			ID: handle(sess.validity, uid), Key: key(f, at.Recent.count(f)), Size: r.size, Arrived: r.arrived,
+			ID: handle(sess.validity, uid), Key: key(f, at.Recent.count(f, r.arrived)), Size: r.size, Arrived: r.arrived,
 		})
 	}
 	var err error

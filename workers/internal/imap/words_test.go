@@ -83,18 +83,42 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-func TestOrdinalsCountEqualsAndAreBounded(t *testing.T) {
+func TestOrdinalsCountEquals(t *testing.T) {
 	var r recent
+	now := time.Unix(1e9, 0)
 	for want := range 3 {
-		if got := r.count("a"); got != want {
+		if got := r.count("a", now); got != want {
 			t.Errorf("ordinal %d, want %d", got, want)
 		}
 	}
-	for i := range 2 * recentSize {
-		r.count(fingerprintOf(nil, time.Unix(int64(i), 0), 0))
+	for i := range recentMost - 1 { // a flood within the same second
+		r.count(fingerprintOf(nil, now, int64(i)), now)
 	}
-	if len(r) != recentSize {
-		t.Errorf("%d fingerprints are kept, want %d", len(r), recentSize)
+	if got := r.count("a", now); got != 3 {
+		t.Errorf("ordinal %d behind a flood, want 3: the equal message would be taken for a second copy", got)
+	}
+}
+
+func TestOrdinalsAreBounded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		every time.Duration
+		want  int
+	}{
+		"one an hour":      {time.Hour, recentLeast},
+		"all in a minute":  {0, recentMost},
+		"one every second": {time.Second, recentLeast},
+		"two every second": {time.Second / 2, 2*recentMemory + 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r recent
+			for i := range 2 * recentMost {
+				at := time.Unix(1e9+int64(time.Duration(i)*tc.every/time.Second), 0)
+				r.count(fingerprintOf(nil, at, int64(i)), at)
+			}
+			if len(r) != tc.want {
+				t.Errorf("%d fingerprints are kept, want %d", len(r), tc.want)
+			}
+		})
 	}
 }
 

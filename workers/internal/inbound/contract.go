@@ -67,7 +67,7 @@ type JunkCounter interface {
 }
 
 // A Sink takes custody. Put returns nil once the bytes are durable; a second Put of the same folder and Item.Key leaves
-// one copy. Puts may run side by side. fault.Permanent: it will never take this message, quarantine it.
+// one copy. A sink that can tell keeps another message that comes under a key that it has. Puts may run side by side. fault.Permanent: it will never take this message, quarantine it.
 type Sink interface {
 	Put(ctx context.Context, f mail.Folder, it Item, b mail.Body) error
 }

@@ -20,8 +20,8 @@ type box struct {
 	new  *syncer
 
 	mu       sync.Mutex
-	known    map[string]bool // names in cur, without flags; nil = not read yet
-	curStamp int64           // modification time of cur when it was read
+	known    map[string]string // names in cur: without flags -> with flags; nil = not read yet
+	curStamp int64             // modification time of cur when it was read
 	putting  map[string]chan struct{}
 }
 
@@ -89,16 +89,43 @@ func removeAbandoned(path string) error {
 	return nil
 }
 
-// deliver leaves exactly one copy under name. Two Puts of one name wait for each other.
+// deliver leaves exactly one copy under name. Two Puts of one name wait for each other. Another message under a name that
+// is there is kept beside it: the key was no good, and mail is not to be lost for that.
 func (b *box) deliver(name string, body mail.Body) error {
 	defer b.enter(name)()
-	there, err := b.has(name)
+	there, err := b.find(name)
 	if err != nil {
 		return err
 	}
-	if there {
+	if there != "" {
+		same, err := sameMessage(there, body)
+		if err != nil {
+			return err
+		}
+		if !same {
+			return b.deliverBeside(name, body)
+		}
 		return b.new.sync() // it may have been linked by a Put that died before its fsync
 	}
+	return b.place(name, body)
+}
+
+// deliverBeside delivers under a name that holds the content's sum, once.
+func (b *box) deliverBeside(name string, body mail.Body) error {
+	sum, err := sumOf(body)
+	if err != nil {
+		return err
+	}
+	name += "-" + sum
+	there, err := b.find(name)
+	if err != nil || there != "" {
+		return errors.Join(err, b.new.sync())
+	}
+	return b.place(name, body)
+}
+
+// place writes the message and gives it its name.
+func (b *box) place(name string, body mail.Body) error {
 	tmp, err := b.write(body)
 	if err != nil {
 		return err
@@ -137,36 +164,41 @@ func (b *box) enter(name string) (leave func()) {
 	}
 }
 
-// has says whether the message is in new or cur.
-func (b *box) has(name string) (bool, error) {
-	_, err := os.Lstat(filepath.Join(b.path, "new", name))
+// find returns the path of the message in new or cur, or nothing.
+func (b *box) find(name string) (string, error) {
+	path := filepath.Join(b.path, "new", name)
+	_, err := os.Lstat(path)
 	if err == nil {
-		return true, nil
+		return path, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+		return "", err
 	}
-	return b.inCur(name)
+	flagged, err := b.inCur(name)
+	if err != nil || flagged == "" {
+		return "", err
+	}
+	return filepath.Join(b.path, "cur", flagged), nil
 }
 
 // settled is how old a folder's modification time must be to prove that nothing changed since: its clock ticks in
 // milliseconds or, on some file systems, in seconds.
 const settled = 3 * time.Second
 
-// inCur says whether a mail program moved the message to cur, under name + ":2,FLAGS". The folder is read again only
+// inCur is the message's name in cur, name + ":2,FLAGS", if a mail program moved it there. The folder is read again only
 // when it changed.
-func (b *box) inCur(name string) (bool, error) {
+func (b *box) inCur(name string) (string, error) {
 	cur := filepath.Join(b.path, "cur")
 	info, err := os.Stat(cur)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if stamp := info.ModTime().UnixNano(); b.known == nil || stamp != b.curStamp {
 		known, err := namesIn(cur)
 		if err != nil {
-			return false, err
+			return "", err
 		}
 		b.known, b.curStamp = known, stamp
 		if time.Since(info.ModTime()) < settled {
@@ -177,7 +209,7 @@ func (b *box) inCur(name string) (bool, error) {
 }
 
 // namesIn are our names in cur, without what mail programs added.
-func namesIn(cur string) (map[string]bool, error) {
+func namesIn(cur string) (map[string]string, error) {
 	d, err := os.Open(cur)
 	if err != nil {
 		return nil, err
@@ -186,10 +218,10 @@ func namesIn(cur string) (map[string]bool, error) {
 	if err := errors.Join(err, d.Close()); err != nil {
 		return nil, err
 	}
-	known := map[string]bool{}
+	known := map[string]string{}
 	for _, n := range all {
 		if base, _, _ := strings.Cut(n, ":"); strings.HasPrefix(base, "mp-") {
-			known[base] = true
+			known[base] = n
 		}
 	}
 	return known, nil
