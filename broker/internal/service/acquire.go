@@ -138,6 +138,9 @@ func (c *call) credential(ctx context.Context, s *directory.Section, validity ti
 		return nil, refuse(codes.FailedPrecondition, "NO_LOGIN", string(remedy.WrongConfig), "this section does not log in, so there is no credential for it",
 			"connect without authentication, or set enable-authentication: true")
 	case token.Basic:
+		if r, held := c.server.passwords.held(s, c.start); held {
+			return nil, r.refusal(s, c.start)
+		}
 		return &brokerv1.AcquireTokenResponse{Credential: &brokerv1.AcquireTokenResponse_Password{Password: &brokerv1.Password{
 			User: s.Endpoint.User, Value: s.Password.Reveal(), Mechanism: brokerv1.Mechanism_MECHANISM_BASIC}}}, nil
 	}
@@ -197,14 +200,11 @@ func (s *Server) ReportRejection(ctx context.Context, req *brokerv1.ReportReject
 	return resp, nil
 }
 
-// passwordWait is how long to leave a refused password alone: one more try may lock the account.
-const passwordWait = 5 * time.Minute
-
 func (c *call) reject(ctx context.Context, s *directory.Section, refused secret.Fingerprint) *brokerv1.ReportRejectionResponse {
 	if s.Credential == nil {
 		c.entry.Fingerprint = "" // a password's would be a hint
 		return &brokerv1.ReportRejectionResponse{Outcome: brokerv1.RejectionOutcome_REJECTION_OUTCOME_SUPPRESSED,
-			RetryDelay: durationpb.New(passwordWait), Remedy: "the operator of the broker must correct the mailbox's password"}
+			RetryDelay: durationpb.New(c.server.passwords.refuse(s, c.start)), Remedy: passwordRemedy}
 	}
 	r := c.server.Tokens.Reject(ctx, s.Credential, s.Audience, refused)
 	resp := &brokerv1.ReportRejectionResponse{Outcome: outcomeOut(r.Outcome), CurrentGeneration: r.Generation}

@@ -259,6 +259,10 @@ func TestReportRejection(t *testing.T) {
 	if err != nil || resp.GetOutcome() != brokerv1.RejectionOutcome_REJECTION_OUTCOME_SUPPRESSED || resp.GetRetryDelay().AsDuration() < time.Minute {
 		t.Fatalf("a refused password: %v, %v", resp, err)
 	}
+	_, err = c.AcquireToken(b.ctx(), &brokerv1.AcquireTokenRequest{Selector: outbound("support@contoso.com")})
+	if d, _ := details(t, err, codes.FailedPrecondition, "PASSWORD_REJECTED"); !strings.Contains(d.GetMetadata()["remedy"], "correct the mailbox's password") {
+		t.Fatalf("a refused password goes out again: %v", d)
+	}
 	if strings.Contains(b.audit.String(), secret.Fingerprint(sum).String()) {
 		t.Fatal("a password's fingerprint is in the audit")
 	}

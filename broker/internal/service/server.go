@@ -50,11 +50,12 @@ type Server struct {
 	brokerv1.UnimplementedEnrollmentServiceServer
 
 	Config
-	limits   policy.Limits
-	metrics  *metrics
-	grpc     *grpc.Server
-	health   *health.Server
-	draining chan struct{} // closed when streams must end
+	limits    policy.Limits
+	passwords passwords
+	metrics   *metrics
+	grpc      *grpc.Server
+	health    *health.Server
+	draining  chan struct{} // closed when streams must end
 }
 
 // New makes a Server that does not listen yet.

@@ -130,10 +130,13 @@ func outboundOf(p *directory.Post) *brokerv1.OutboundSettings {
 	}
 }
 
-// statusOf is how the section's credential fares. A password is healthy until somebody finds out otherwise.
+// statusOf is how the section's credential fares. A password is healthy until a worker reports otherwise.
 func (s *Server) statusOf(ctx context.Context, sec *directory.Section) *brokerv1.MailboxStatus {
 	out := &brokerv1.MailboxStatus{Selector: selector(sec), Protocol: protocols[sec.Protocol], Grant: string(sec.Grant), State: brokerv1.State_STATE_HEALTHY}
 	if sec.Grant == token.Basic || sec.Grant == token.None {
+		if r, held := s.passwords.held(sec, time.Now()); held {
+			r.show(out)
+		}
 		return out
 	}
 	st := s.Tokens.Status(ctx, sec.Credential, sec.Audience)
