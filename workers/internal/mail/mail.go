@@ -4,7 +4,6 @@ package mail
 import (
 	"bytes"
 	"io"
-	"strings"
 )
 
 // Folder is one folder of one mailbox.
@@ -48,6 +47,3 @@ type Envelope struct {
 	EightBit   bool   // BODY=8BITMIME was declared
 	UTF8       bool   // SMTPUTF8 was asked for: RFC 6531
 }
-
-// SameAddress compares mailbox addresses the way the configuration does: without regard to case.
-func SameAddress(a, b string) bool { return strings.EqualFold(a, b) }
