@@ -3,6 +3,7 @@
 package redisurl
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -18,6 +19,14 @@ import (
 // ErrURL names the forms and not the text: it may hold a password.
 var ErrURL = errors.New("the URL is none of redis://HOST:PORT/DB, rediss://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT, " +
 	"redis+sentinel://HOST:PORT,HOST:PORT/DB?master=NAME; all take USER:PASSWORD@ before the hosts, the last two ?tls=true")
+
+// The library prints to standard error by itself, in lines that are no JSON. Every error that it prints is returned as
+// well.
+func init() { redis.SetLogger(silent{}) }
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
 
 // Parse turns a URL into options. Commands are never sent twice: a retry after a lost answer would repeat a write. roots
 // may be nil. The error does not repeat the URL.

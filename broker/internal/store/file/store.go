@@ -16,6 +16,7 @@ import (
 	"mailporter/broker/internal/keeper"
 	"mailporter/broker/internal/store/seal"
 	"mailporter/broker/internal/token"
+	"mailporter/kit/lockfile"
 )
 
 // Store is keeper.Cache and keeper.Credentials in a folder. Any number of goroutines may use it.
@@ -48,9 +49,9 @@ func Open(dir string, s *seal.Sealer) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the store's folder: %w", err)
 	}
-	held, err := lock(filepath.Join(dir, "lock"))
+	held, err := lockfile.Take(dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open store: %w; a folder serves one broker, use redis:// for more", err)
 	}
 	path := url.URL{Scheme: "file", Path: filepath.Join(dir, "broker.db"), RawQuery: pragmas}
 	db, err := sql.Open("sqlite", path.String())

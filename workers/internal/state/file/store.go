@@ -12,6 +12,7 @@ import (
 
 	_ "modernc.org/sqlite" // SQLite without cgo: the binaries stay static; registers the driver "sqlite"
 
+	"mailporter/kit/lockfile"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/outbound"
 )
@@ -50,9 +51,9 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(dir, spoolDir), 0o700); err != nil {
 		return nil, fmt.Errorf("make the state's folder: %w", err)
 	}
-	held, err := lock(filepath.Join(dir, "lock"))
+	held, err := lockfile.Take(dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open state: %w; a folder serves one worker: give each its own, or use redis://", err)
 	}
 	s := &Store{
 		dir: dir, lock: held,

@@ -23,14 +23,6 @@ type Store struct {
 
 const prefix = "mailporter-worker:"
 
-// The library prints to standard error by itself, in lines that are no JSON. Every error that it prints is returned as
-// well.
-func init() { redis.SetLogger(silent{}) }
-
-type silent struct{}
-
-func (silent) Printf(context.Context, string, ...any) {}
-
 // Config says where Redis is.
 type Config struct {
 	URL      string        // see redisurl; may hold a password
