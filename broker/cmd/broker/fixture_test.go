@@ -172,6 +172,34 @@ func (s *site) write(name, text string) {
 	}
 }
 
+func (s *site) read(name string) string {
+	s.t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.dir, name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// mustServe waits for the reload after which the mailbox gets a token.
+func (s *site) mustServe(c brokerv1.TokenServiceClient, mailbox string) {
+	s.t.Helper()
+	for late := time.Now().Add(30 * time.Second); ; {
+		_, more := s.out.now()
+		_, err := ask(c, mailbox, in)
+		if err == nil {
+			return
+		}
+		if time.Now().After(late) {
+			s.t.Fatal(err)
+		}
+		select {
+		case <-more: // every reload is logged
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 // start runs the broker until end or the end of the test.
 func (s *site) start() {
 	s.t.Helper()

@@ -29,12 +29,13 @@ func (e *engine) end() {
 }
 
 // newKeeper puts the Keeper on its grants and its store.
-func newKeeper(c *directory.Config, st store, roots *x509.CertPool, f *daemon.Frame) (*engine, error) {
+func newKeeper(d *directory.Directory, st store, roots *x509.CertPool, f *daemon.Frame) (*engine, error) {
+	c := d.Now()
 	table, err := remedies(c.Remedies)
 	if err != nil {
 		return nil, err
 	}
-	o := wire.Options{Roots: roots, Proxy: c.IdentityVia, Authorities: c.Authorities, Remedies: table}
+	o := wire.Options{Roots: roots, Proxy: c.IdentityVia, Authorities: func() []string { return d.Now().Authorities }, Remedies: table}
 	ms, err := microsoft.New(o)
 	if err != nil {
 		return nil, fmt.Errorf("identity provider: %w", err)

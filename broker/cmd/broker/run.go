@@ -36,13 +36,13 @@ func run(ctx context.Context, f *daemon.Frame, c *directory.Config) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	k, err := newKeeper(c, st, roots, f)
+	d := directory.Open(f.ConfigPath, c, f.Log)
+	k, err := newKeeper(d, st, roots, f)
 	if err != nil {
 		return err
 	}
 	defer k.end()
 
-	d := directory.Open(f.ConfigPath, c, f.Log)
 	watching := watch(ctx, f, d, k.Keeper)
 	defer watching.Wait()
 	f.OnReload(func() { reopen(journal, f.Log) })

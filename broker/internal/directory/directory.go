@@ -93,7 +93,7 @@ func (d *Directory) Reload() config.Complaints {
 func restartNeeded(a, b Settings) bool {
 	start := func(s Settings) []string {
 		return append([]string{s.Listen, s.Admin, s.TLS.Certificate, s.TLS.Key, s.TLS.CA, s.Store, s.Keyset, s.AuditFile, s.IdentityVia, s.Remedies},
-			append(s.TrustedCA, s.Authorities...)...)
+			s.TrustedCA...)
 	}
 	return !slices.Equal(start(a), start(b))
 }

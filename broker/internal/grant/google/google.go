@@ -42,7 +42,7 @@ func (g *Grant) Close() { g.client.CloseIdleConnections() }
 func (g *Grant) Mint(ctx context.Context, c token.Credential, refresh secret.String, _ token.Audience) (keeper.Minted, error) {
 	about := remedy.About{Provider: string(token.Google), Authority: c.Authority, Client: c.ClientID, User: c.User}
 	host := wire.Host(c.Authority)
-	if !wire.Allowed(host, hosts) && !wire.Allowed(host, g.options.Authorities) {
+	if !wire.Allowed(host, hosts) && !wire.Allowed(host, g.options.Extra()) {
 		return keeper.Minted{}, wire.NotAllowed(about)
 	}
 	if c.Grant != token.RefreshToken {

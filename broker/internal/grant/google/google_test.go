@@ -32,7 +32,7 @@ func open(t *testing.T) keepertest.Provider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := google.New(wire.Options{Roots: sb.CertPool(), Authorities: []string{wire.Host(sb.Authority())}, Timeout: 5 * time.Second})
+	g, err := google.New(wire.Options{Roots: sb.CertPool(), Authorities: func() []string { return []string{wire.Host(sb.Authority())} }, Timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func (g *Grant) Mint(ctx context.Context, c token.Credential, refresh secret.Str
 		AppOnly: c.Grant == token.ClientCredentials,
 	}
 	host := wire.Host(c.Authority)
-	if !wire.Allowed(host, hosts) && !wire.Allowed(host, g.options.Authorities) {
+	if !wire.Allowed(host, hosts) && !wire.Allowed(host, g.options.Extra()) {
 		return keeper.Minted{}, wire.NotAllowed(about)
 	}
 	send := g.sender(c, refresh)

@@ -58,7 +58,7 @@ func start(t *testing.T) (*sandbox.Sandbox, *microsoft.Grant) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := microsoft.New(wire.Options{Roots: sb.CertPool(), Authorities: []string{wire.Host(sb.Authority())}, Timeout: 5 * time.Second})
+	g, err := microsoft.New(wire.Options{Roots: sb.CertPool(), Authorities: func() []string { return []string{wire.Host(sb.Authority())} }, Timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestBadProxy(t *testing.T) {
 
 func TestProxyIsUsed(t *testing.T) {
 	sb, _ := start(t)
-	g, err := microsoft.New(wire.Options{Roots: sb.CertPool(), Authorities: []string{wire.Host(sb.Authority())}, Proxy: "socks5://127.0.0.1:1"})
+	g, err := microsoft.New(wire.Options{Roots: sb.CertPool(), Authorities: func() []string { return []string{wire.Host(sb.Authority())} }, Proxy: "socks5://127.0.0.1:1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,11 +23,19 @@ const (
 
 // Options are what every grant needs to know.
 type Options struct {
-	Roots       *x509.CertPool // of identity providers; nil: the system's
-	Proxy       string         // http://host:port or socks5://host:port; empty: what the environment says
-	Authorities []string       // allowed besides the provider's own: host (port 443) or host:port
-	Timeout     time.Duration  // of one exchange; default 10 s. Leases must be longer.
-	Remedies    *remedy.Table  // default: the built-in one
+	Roots       *x509.CertPool  // of identity providers; nil: the system's
+	Proxy       string          // http://host:port or socks5://host:port; empty: what the environment says
+	Authorities func() []string // allowed besides the provider's own: host (port 443) or host:port; nil: none. Asked each time
+	Timeout     time.Duration   // of one exchange; default 10 s. Leases must be longer.
+	Remedies    *remedy.Table   // default: the built-in one
+}
+
+// Extra are the authorities that are allowed now besides the provider's own.
+func (o Options) Extra() []string {
+	if o.Authorities == nil {
+		return nil
+	}
+	return o.Authorities()
 }
 
 // Table is the table of remedies to use.
