@@ -113,7 +113,7 @@ func (w *worker) doorConfig(ctx context.Context) (intake.Config, error) {
 	in := w.config.Intake
 	c := intake.Config{
 		Hostname: in.Hostname, Allow: in.Allow, ImplicitTLS: in.ImplicitTLS,
-		MaxSize: in.MaximumSize, MaxRecipients: in.MaximumRecipients, Log: w.frame.Log,
+		MaxSize: in.MaximumSize, MaxRecipients: in.MaximumRecipients, NullSender: in.NullSender, Log: w.frame.Log,
 	}
 	for _, u := range in.Users {
 		c.Users = append(c.Users, intake.User{Name: u.Name, Password: u.Password})

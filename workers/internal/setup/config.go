@@ -55,6 +55,7 @@ type SMTPIntake struct {
 	Users             []User
 	MaximumSize       int64
 	MaximumRecipients int
+	NullSender        string // the mailbox that sends what has no sender; empty: refused
 }
 
 // User may submit after AUTH.

@@ -62,6 +62,7 @@ func readSMTP(m *config.Map) SMTPIntake {
 		ImplicitTLS:       m.Bool("implicit-tls", false),
 		Allow:             readAllow(m),
 		MaximumSize:       m.Size("maximum-size", defaultSize),
+		NullSender:        m.Text("null-sender", ""),
 		MaximumRecipients: m.Int("maximum-recipients", defaultRecipients, 1, 100000),
 	}
 	if tls := m.Map("tls"); tls.Present() {

@@ -113,12 +113,13 @@ intake:
     users: [{user: app, password: {file: secret}}]
     maximum-size: 25M
     maximum-recipients: 50
+    null-sender: bounces@contoso.example
 `, Outbound)
 	if c.State.Redis != "redis+sentinel://a:1,b:2/3?master=m" || c.State.Password.Reveal() != marker || c.Retry.GiveUp != 48*time.Hour {
 		t.Errorf("%+v", c)
 	}
 	in := c.Intake
-	if in.Listen != "127.0.0.1:2525" || in.Hostname != "relay.example" || !in.ImplicitTLS || in.MaximumSize != 25<<20 || in.MaximumRecipients != 50 {
+	if in.Listen != "127.0.0.1:2525" || in.Hostname != "relay.example" || !in.ImplicitTLS || in.MaximumSize != 25<<20 || in.MaximumRecipients != 50 || in.NullSender != "bounces@contoso.example" {
 		t.Errorf("intake %+v", in)
 	}
 	if in.TLS.Certificate == "" || in.TLS.Key == "" || in.TLS.CA != filepath.Join(dir, "ca.pem") {
