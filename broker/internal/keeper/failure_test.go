@@ -1,6 +1,7 @@
 package keeper_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,6 +198,38 @@ func TestAnUnknownProviderIsAFault(t *testing.T) {
 		c.Provider = "nobody"
 		h.fault(h.broker(), wish(c), remedy.GrantNotServed)
 		h.want(0)
+	})
+}
+
+func TestCheck(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		k := h.broker()
+		for n := 1; n <= 5; n++ { // more often than tokens may be refused
+			if err := k.Check(t.Context(), wish(appOnly())); err != nil {
+				t.Fatalf("check %d: %v", n, err)
+			}
+			h.want(n)
+		}
+		h.must(k, wish(appOnly()))
+		h.want(5) // the token of the last check serves
+		h.answer = func(int, token.Credential, string) error { return refuse("TENANT_NOT_FOUND") }
+		var fault *remedy.Fault
+		if err := k.Check(t.Context(), wish(appOnly())); !errors.As(err, &fault) || fault.Reason != "TENANT_NOT_FOUND" {
+			t.Fatalf("check: %v", err)
+		}
+		h.want(6)
+		if err := k.Check(t.Context(), wish(appOnly())); !errors.As(err, &fault) {
+			t.Fatalf("a frozen credential: %v", err)
+		}
+		h.want(6) // frozen: the provider is not asked
+		h.answer = nil
+		if err := k.Reset(t.Context(), appOnly()); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Check(t.Context(), wish(appOnly())); err != nil {
+			t.Fatalf("after the reset: %v", err)
+		}
+		h.want(7)
 	})
 }
 

@@ -70,6 +70,10 @@ type tokens struct {
 	ask    func(ctx context.Context, w keeper.Wish) (keeper.Handout, error)
 	reject func(secret.Fingerprint) keeper.Rejection
 	status keeper.Status
+
+	checked []keeper.Wish
+	reset   []string
+	trouble error // of Check and Reset
 }
 
 func (k *tokens) Ask(ctx context.Context, w keeper.Wish) (keeper.Handout, error) {
@@ -85,6 +89,20 @@ func (k *tokens) Reject(_ context.Context, _ *token.Credential, _ token.Audience
 
 func (k *tokens) Status(context.Context, *token.Credential, token.Audience) keeper.Status {
 	return k.status
+}
+
+func (k *tokens) Check(_ context.Context, w keeper.Wish) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.checked = append(k.checked, w)
+	return k.trouble
+}
+
+func (k *tokens) Reset(_ context.Context, c *token.Credential) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.reset = append(k.reset, c.Label)
+	return k.trouble
 }
 
 // good hands out a token that lives for an hour.

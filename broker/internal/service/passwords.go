@@ -78,6 +78,13 @@ func (p *passwords) held(s *directory.Section, now time.Time) (refusedPassword, 
 	return *r, now.Before(r.until)
 }
 
+// forget lets the section's password go out again.
+func (p *passwords) forget(s *directory.Section) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.refused, passwordOf(s))
+}
+
 const (
 	passwordReason = "PASSWORD_REJECTED"
 	passwordRemedy = "Whoever configures the broker must correct the mailbox's password, or make sure that the server allows passwords: it refused this one."

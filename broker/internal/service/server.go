@@ -31,6 +31,8 @@ type Tokens interface {
 	Ask(ctx context.Context, w keeper.Wish) (keeper.Handout, error)
 	Reject(ctx context.Context, c *token.Credential, a token.Audience, refused secret.Fingerprint) keeper.Rejection
 	Status(ctx context.Context, c *token.Credential, a token.Audience) keeper.Status
+	Check(ctx context.Context, w keeper.Wish) error
+	Reset(ctx context.Context, c *token.Credential) error
 }
 
 // Config is what a Server needs.
