@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra" // gives completion for four shells and help that people know
-
-	"mailporter/broker/internal/store/seal"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -26,7 +23,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(keyset())
+	root.AddCommand(keyset(), mailbox())
 	err := root.Execute()
 	var wrong *wrongError
 	switch {
@@ -44,31 +41,3 @@ func run(args []string, stdout, stderr io.Writer) int {
 type wrongError struct{ error }
 
 func (e *wrongError) Unwrap() error { return e.error }
-
-func keyset() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "keyset",
-		Short: "the keys that seal tokens in the store",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(&cobra.Command{
-		Use:     "new FILE",
-		Short:   "make a keyset",
-		Long:    "Makes a keyset with one AES-256-GCM key, readable by its owner alone. All brokers that share a Redis need the\nsame file. An existing file is never replaced: what was sealed with it would be lost.",
-		Example: "  brokerctl keyset new secrets/keyset.json",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			err := seal.Make(args[0])
-			if errors.Is(err, fs.ErrExist) {
-				return &wrongError{fmt.Errorf("%s exists and was left as it is; name another file", args[0])}
-			}
-			if err != nil {
-				return &wrongError{err}
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: a new keyset; back it up, and name it as `keyset` in broker.yaml\n", args[0])
-			return err
-		},
-	})
-	return c
-}

@@ -60,8 +60,8 @@ var sharedByEdges = []string{
 var only = map[string][]string{
 	"github.com/redis/go-redis/": {"mailporter/broker/internal/store/redis", "mailporter/workers/internal/state/redis",
 		"mailporter/kit/redisurl", "mailporter/kit/redistest"},
-	"mailporter/gen/": {"mailporter/broker/internal/service", "mailporter/kit/tokenclient", "mailporter/sandbox/cmd/demo"},
-	"google.golang.org/grpc": {"mailporter/broker/internal/service", "mailporter/broker/cmd/broker", "mailporter/kit/tokenclient",
+	"mailporter/gen/": {"mailporter/broker/internal/service", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient", "mailporter/sandbox/cmd/demo"},
+	"google.golang.org/grpc": {"mailporter/broker/internal/service", "mailporter/broker/cmd/broker", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient",
 		"mailporter/sandbox/cmd/demo"},
 	"github.com/emersion/go-imap/": {"mailporter/workers/internal/imap", "mailporter/sandbox"},
 	"github.com/AzureAD/":          {"mailporter/broker/internal/grant/microsoft"},

@@ -39,6 +39,7 @@ func (d *demo) hints(w io.Writer) {
 	p, dir := d.Ports, string(d.Folder)
 	tls := fmt.Sprintf("-cacert %[1]s/tls/ca.pem -cert %[1]s/tls/admin.pem -key %[1]s/tls/admin-key.pem", dir)
 	broker := fmt.Sprintf("localhost:%d", p.Broker)
+	ctl := fmt.Sprintf("--broker %[2]s --ca %[1]s/tls/ca.pem --certificate %[1]s/tls/admin.pem --key %[1]s/tls/admin-key.pem", dir, broker)
 	fmt.Fprintf(w, `
 It is running; Ctrl-C ends it. Try, in another terminal (make grpcurl builds bin/grpcurl):
 
@@ -46,6 +47,8 @@ It is running; Ctrl-C ends it. Try, in another terminal (make grpcurl builds bin
   bin/grpcurl %[1]s %[2]s describe mailporter.broker.v1.TokenService.AcquireToken
   bin/grpcurl %[1]s -d '{"selector": {"mailbox": %[3]q, "direction": "DIRECTION_INBOUND"}}' %[2]s mailporter.broker.v1.TokenService/AcquireToken
   bin/grpcurl %[1]s %[2]s mailporter.broker.v1.MailboxService/ListMailboxes
+  bin/brokerctl mailbox list %[9]s
+  bin/brokerctl mailbox status %[3]s %[9]s
   tail -n 1 %[4]s/audit.jsonl
   curl -s http://127.0.0.1:%[5]d/metrics | grep ^broker_
   curl -s http://127.0.0.1:%[6]d/metrics | grep ^inbound_
@@ -56,5 +59,5 @@ It is running; Ctrl-C ends it. Try, in another terminal (make grpcurl builds bin
 
   Send a message: SMTP to 127.0.0.1:%[8]d, from and to any of the mailboxes above.
   Logs and configuration: %[4]s
-`, tls, broker, d.Cast[0].Address, dir, p.BrokerAdmin, p.IMAPAdmin, p.SMTPAdmin, p.Intake)
+`, tls, broker, d.Cast[0].Address, dir, p.BrokerAdmin, p.IMAPAdmin, p.SMTPAdmin, p.Intake, ctl)
 }

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"mailporter/kit/daemon"
+
+	brokerv1 "mailporter/gen/mailporter/broker/v1"
+)
+
+// answerWithin bounds every call.
+const answerWithin = 30 * time.Second
+
+// target is the broker that a command talks to, and how its answer is printed.
+type target struct {
+	address  string
+	files    daemon.TLSFiles
+	insecure bool
+	output   string
+}
+
+// flags adds the target's flags to a command and all beneath it; each has an environment variable for its default.
+func (t *target) flags(c *cobra.Command) {
+	f := c.PersistentFlags()
+	f.StringVar(&t.address, "broker", cmp.Or(os.Getenv("MAILPORTER_BROKER"), "localhost:9443"), "address of the broker ($MAILPORTER_BROKER)")
+	f.StringVar(&t.files.Certificate, "certificate", os.Getenv("MAILPORTER_CERTIFICATE"), "your certificate, PEM ($MAILPORTER_CERTIFICATE)")
+	f.StringVar(&t.files.Key, "key", os.Getenv("MAILPORTER_KEY"), "its key, PEM ($MAILPORTER_KEY)")
+	f.StringVar(&t.files.CA, "ca", os.Getenv("MAILPORTER_CA"), "the CA of the broker's certificate, PEM ($MAILPORTER_CA)")
+	f.BoolVar(&t.insecure, "insecure", false, "plain text, for a broker that was started with -insecure on this machine")
+	f.StringVarP(&t.output, "output", "o", "table", "table or json")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// call connects, calls do, and turns what the broker refuses into words.
+func (t *target) call(ctx context.Context, do func(context.Context, brokerv1.MailboxServiceClient) error) error {
+	if t.output != "table" && t.output != "json" {
+		return fmt.Errorf("-o %q: use table or json", t.output)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	creds, err := t.credentials(ctx)
+	if err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient(t.address, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)))
+	if err != nil {
+		return fmt.Errorf("--broker %s: %w", t.address, err)
+	}
+	defer conn.Close()
+	return explained(do(ctx, brokerv1.NewMailboxServiceClient(conn)))
+}
+
+func (t *target) credentials(ctx context.Context) (credentials.TransportCredentials, error) {
+	if t.insecure {
+		return insecure.NewCredentials(), nil
+	}
+	for flag, value := range map[string]string{"certificate": t.files.Certificate, "key": t.files.Key, "ca": t.files.CA} {
+		if value == "" {
+			return nil, fmt.Errorf("--%s is missing: name a PEM file, or set MAILPORTER_%s", flag, strings.ToUpper(flag))
+		}
+	}
+	conf, err := daemon.ClientTLS(ctx, t.files, "", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		return nil, &wrongError{err}
+	}
+	return credentials.NewTLS(conf), nil
+}
+
+// explained is what the broker said, with its remedy.
+func explained(err error) error {
+	if err == nil || errors.As(err, new(*wrongError)) {
+		return err
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		return &wrongError{err}
+	}
+	text := st.Message()
+	for _, d := range st.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetMetadata()["remedy"] != "" {
+			text += "; " + info.GetMetadata()["remedy"]
+		}
+	}
+	return &wrongError{fmt.Errorf("the broker says %s: %s", st.Code(), text)}
+}
