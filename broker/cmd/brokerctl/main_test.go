@@ -38,6 +38,25 @@ func TestKeysetNew(t *testing.T) {
 	}
 }
 
+func TestKeysetRotate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyset.json")
+	for _, tc := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"keyset", "rotate", path}, 1, "no such file"},
+		{[]string{"keyset", "new", path}, 0, "a new keyset"},
+		{[]string{"keyset", "rotate", "--promote", path}, 1, "the newest key is the one that seals already"},
+		{[]string{"keyset", "rotate", path}, 0, "has a new key"},
+		{[]string{"keyset", "rotate", "--promote", path}, 0, "seals with its newest key"},
+	} {
+		if code, out := brokerctl(tc.args...); code != tc.code || !strings.Contains(out, tc.want) {
+			t.Fatalf("%v: exit %d: %s", tc.args, code, out)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string

@@ -23,6 +23,14 @@ type Sealer struct {
 
 // Open reads the keyset at path.
 func Open(path string) (*Sealer, error) {
+	h, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return fromHandle(h, path)
+}
+
+func read(path string) (*keyset.Handle, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read keyset: %w", err)
@@ -31,7 +39,7 @@ func Open(path string) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is no Tink keyset in JSON", path) // the library's error may quote the file
 	}
-	return fromHandle(h, path)
+	return h, nil
 }
 
 // OpenOrMake is Open, but makes a keyset first if there is none: for a store that only this process uses.
