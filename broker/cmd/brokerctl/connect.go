@@ -45,8 +45,15 @@ func (t *target) flags(c *cobra.Command) {
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// call connects, calls do, and turns what the broker refuses into words.
+// call is dial for commands about mailboxes.
 func (t *target) call(ctx context.Context, do func(context.Context, brokerv1.MailboxServiceClient) error) error {
+	return t.dial(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		return do(ctx, brokerv1.NewMailboxServiceClient(conn))
+	})
+}
+
+// dial connects, calls do, and turns what the broker refuses into words.
+func (t *target) dial(ctx context.Context, do func(context.Context, *grpc.ClientConn) error) error {
 	if t.output != "table" && t.output != "json" {
 		return fmt.Errorf("-o %q: use table or json", t.output)
 	}
@@ -61,7 +68,7 @@ func (t *target) call(ctx context.Context, do func(context.Context, brokerv1.Mai
 		return fmt.Errorf("--broker %s: %w", t.address, err)
 	}
 	defer conn.Close()
-	return explained(do(ctx, brokerv1.NewMailboxServiceClient(conn)))
+	return explained(do(ctx, conn))
 }
 
 func (t *target) credentials(ctx context.Context) (credentials.TransportCredentials, error) {

@@ -23,7 +23,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(keyset(), mailbox(), policies())
+	root.AddCommand(keyset(), mailbox(), policies(), tokens())
 	err := root.Execute()
 	var wrong *wrongError
 	switch {

@@ -49,6 +49,7 @@ It is running; Ctrl-C ends it. Try, in another terminal (make grpcurl builds bin
   bin/grpcurl %[1]s %[2]s mailporter.broker.v1.MailboxService/ListMailboxes
   bin/brokerctl mailbox list %[9]s
   bin/brokerctl mailbox status %[3]s %[9]s
+  bin/brokerctl token inspect %[3]s %[9]s
   tail -n 1 %[4]s/audit.jsonl
   curl -s http://127.0.0.1:%[5]d/metrics | grep ^broker_
   curl -s http://127.0.0.1:%[6]d/metrics | grep ^inbound_
