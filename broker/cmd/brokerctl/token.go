@@ -61,6 +61,9 @@ func inspect(t *target) *cobra.Command {
 	return c
 }
 
+// telling are the claims that explain what a token allows. The rest is the provider's own, some of it good for tracking.
+var telling = []string{"aud", "iss", "tid", "appid", "azp", "app_displayname", "idtyp", "oid", "sub", "upn", "preferred_username", "roles", "scp", "iat", "nbf", "exp", "ver"}
+
 // claims prints what stands in the token. It prints nothing that could be used as one: the signature is dropped.
 func (t *target) claims(w io.Writer, r *brokerv1.AcquireTokenResponse) error {
 	token := r.GetAccessToken()
@@ -69,7 +72,11 @@ func (t *target) claims(w io.Writer, r *brokerv1.AcquireTokenResponse) error {
 	}
 	all := map[string]any{}
 	if payload, ok := jwtPayload(token.GetValue()); ok {
-		all = payload
+		for _, name := range telling {
+			if value, ok := payload[name]; ok {
+				all[name] = value
+			}
+		}
 	} else {
 		all["opaque"] = "the provider's tokens are not readable; what they allow is known to the provider alone"
 	}

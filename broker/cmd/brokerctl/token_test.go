@@ -18,7 +18,7 @@ func response(value string) *brokerv1.AcquireTokenResponse {
 
 func TestClaimsWithoutTheToken(t *testing.T) {
 	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
-	jwt := part(`{"alg":"RS256"}`) + "." + part(`{"aud":"https://outlook.office365.com","roles":["IMAP.AccessAsApp","SMTP.SendAsApp"],"exp":1790000000}`) + ".MARKERsignature"
+	jwt := part(`{"alg":"RS256"}`) + "." + part(`{"aud":"https://outlook.office365.com","roles":["IMAP.AccessAsApp","SMTP.SendAsApp"],"exp":1790000000,"aio":"MARKERtracking"}`) + ".MARKERsignature"
 	for name, tc := range map[string]struct {
 		value, output string
 		want          []string
