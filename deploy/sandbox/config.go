@@ -15,6 +15,7 @@ type (
 	Tenant       = idp.Tenant
 	App          = idp.App
 	Secret       = idp.Secret
+	Federated    = idp.Federated
 	User         = idp.User
 	GoogleConfig = idp.Google
 	GoogleClient = idp.GoogleClient

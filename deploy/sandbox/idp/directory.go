@@ -45,6 +45,7 @@ func (d *Directory) validate() error {
 		}
 		for _, a := range t.Apps {
 			once("client-id in "+t.ID, a.ClientID)
+			errs = append(errs, a.checkKeys())
 		}
 		for _, u := range t.Users {
 			once("user", u.Address)
@@ -202,6 +203,7 @@ func (d *Directory) UpdateUser(addr string, change func(*User)) bool {
 // clone copies what a change might write to: readers may still hold the old one.
 func (a App) clone() App {
 	a.Secrets, a.Roles, a.Scopes = slices.Clone(a.Secrets), slices.Clone(a.Roles), slices.Clone(a.Scopes)
+	a.Certificates, a.Federated = slices.Clone(a.Certificates), slices.Clone(a.Federated)
 	a.Mailboxes, a.SendAs = slices.Clone(a.Mailboxes), slices.Clone(a.SendAs)
 	return a
 }

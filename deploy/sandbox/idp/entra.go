@@ -137,8 +137,10 @@ func (s *Server) authenticate(r *request) error {
 		return refuse(700025)
 	case r.app.PublicClient && r.get("grant_type") != "client_credentials":
 		return nil
-	case asserted: // no application here has a certificate registered
-		return refuse(700027, id)
+	case asserted && secret != "":
+		return refuse(50027)
+	case asserted:
+		return s.checkAssertion(r)
 	case secret == "":
 		return refuse(7000218)
 	}

@@ -19,6 +19,7 @@ type refusal struct {
 // refusals are the errors that can be given, by AADSTS number; the texts follow the real ones, with a verb for what they
 // quote. The same table serves faults on demand.
 var refusals = map[int]refusal{
+	50027:   {400, "invalid_request", "", "JWT token is invalid or malformed."},
 	50034:   {400, "invalid_grant", "", "The user account %s does not exist in the %s directory. To sign into this application, the account must be added to the directory."},
 	50053:   {400, "invalid_grant", "", "The account is locked, you've tried to sign in too many times with an incorrect user ID or password."},
 	50055:   {400, "invalid_grant", "user_password_expired", "The password is expired."},
@@ -41,9 +42,11 @@ var refusals = map[int]refusal{
 	500011:  {400, "invalid_resource", "", "The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant."},
 	700016:  {400, "unauthorized_client", "", "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."},
 	700022:  {400, "invalid_request", "", "The provided value for the input parameter 'scope' is not valid because it contains more than one resource. The scope %s is not valid."},
+	700024:  {401, "invalid_client", "", "Client assertion is not within its valid time range."},
 	700025:  {401, "invalid_client", "", "Client is public so neither 'client_assertion' nor 'client_secret' should be presented."},
 	700027:  {401, "invalid_client", "", "The certificate with identifier used to sign the client assertion is not registered on application '%s'."},
 	700082:  {400, "invalid_grant", "token_expired", "The refresh token has expired due to inactivity. The token was issued on %s and was inactive for %s."},
+	700213:  {400, "invalid_request", "", "No matching federated identity record found for presented assertion subject '%s'."},
 	900023:  {400, "invalid_request", "", "Specified tenant identifier '%s' is neither a valid DNS name, nor a valid external domain."},
 	900144:  {400, "invalid_request", "", "The request body must contain the following parameter: '%s'."},
 	900561:  {400, "invalid_request", "", "The endpoint only accepts POST requests. Received a %s request."},

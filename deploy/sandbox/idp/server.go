@@ -38,14 +38,16 @@ type Server struct {
 	dir     *Directory
 	issuer  *Issuer
 	counter *counter
-	started time.Time
-	mux     *http.ServeMux
+	// asserted are the client assertions that came.
+	asserted asserted
+	started  time.Time
+	mux      *http.ServeMux
 }
 
 // New returns a server; it does not listen by itself.
 func New(c Config) *Server {
 	s := &Server{
-		config: c, dir: c.Directory, issuer: c.Issuer, counter: newCounter(), started: time.Now(), mux: http.NewServeMux(),
+		config: c, dir: c.Directory, issuer: c.Issuer, counter: newCounter(), asserted: asserted{seen: map[string]time.Time{}}, started: time.Now(), mux: http.NewServeMux(),
 	}
 	s.mux.HandleFunc("/{tenant}/oauth2/v2.0/token", s.step("token", s.entraToken))
 	s.mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.step("metadata", s.entraMetadata))

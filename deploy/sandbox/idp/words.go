@@ -20,6 +20,9 @@ type App struct {
 	ClientID string   `yaml:"client-id"`
 	Name     string   `yaml:"name"`
 	Secrets  []Secret `yaml:"secrets"`
+	// Certificates are those registered for client assertions: PEM, or files of it.
+	Certificates []string    `yaml:"certificates"`
+	Federated    []Federated `yaml:"federated"`
 	// PublicClient is "Allow public client flows": no secret may be sent then.
 	PublicClient bool `yaml:"public-client"`
 	Disabled     bool `yaml:"disabled"`
