@@ -15,10 +15,7 @@ import (
 
 // later are kinds of credentials that this version does not serve. They are refused here, so that nobody waits for them.
 var later = map[string]string{
-	"certificate":          "a client certificate as credential is not served by this version",
-	"certificates":         "client certificates as credential are not served by this version",
-	"federated-token-file": "a federated token as credential is not served by this version",
-	"service-account-key":  "a Google service account as credential is not served by this version",
+	"service-account-key": "a Google service account as credential is not served by this version",
 }
 
 // credentialOptions are read for sections that use OAuth.
@@ -112,15 +109,16 @@ func (l *loader) audience(m *config.Map, p Protocol, o credentialOptions) token.
 func (l *loader) readSecrets(m *config.Map, s *Section, c *token.Credential) {
 	password := l.secret(m, "password")
 	c.Secrets = l.secrets(m, "secrets")
+	l.readProofs(m, c)
 	if named := l.namedSecret(m); !named.Empty() {
 		c.Secrets = append(c.Secrets, named)
 	}
 	switch c.Grant {
 	case token.ClientCredentials:
-		if !password.Empty() {
+		if !password.Empty() && len(c.Certificates) == 0 && c.FederatedFile == "" {
 			c.Secrets = append([]secret.String{password}, c.Secrets...)
 		}
-		if len(c.Secrets) == 0 {
+		if c.Public() && !proves(m) {
 			l.missing(m, "secrets", "the grant client_credentials needs the application's secret", "write secrets: [{file: PATH}] at the application")
 		}
 	case token.Password:
@@ -156,6 +154,13 @@ func (l *loader) intern(c token.Credential) *token.Credential {
 	secrets := []string{c.ID, c.Password.Reveal(), c.Refresh.Reveal()}
 	for _, s := range c.Secrets {
 		secrets = append(secrets, s.Reveal())
+	}
+	for _, cert := range c.Certificates {
+		sum := cert.Fingerprint()
+		secrets = append(secrets, string(sum[:]))
+	}
+	if c.FederatedFile != "" { // its name, not its content: tokens are replaced every hour, the credential is not
+		secrets = append(secrets, c.FederatedFile)
 	}
 	c.Version = digest(secrets...)
 	c.Label = label(c)

@@ -27,6 +27,7 @@ type loader struct {
 	places       map[string]string      // where each was found
 	credentials  map[string]*token.Credential
 	read         map[secret.Ref]secret.String
+	proofs       []string // files of certificates
 	extra        config.Complaints
 }
 
@@ -245,7 +246,9 @@ func (l *loader) config() *Config {
 			c.secrets = append(c.secrets, ref.File)
 		}
 	}
+	c.secrets = append(c.secrets, l.proofs...)
 	slices.Sort(c.secrets)
+	c.secrets = slices.Compact(c.secrets)
 	c.Policy = &policy.Policy{}
 	if l.settings.PolicyFile != "" {
 		p, complaints := policy.Load(l.settings.PolicyFile)

@@ -19,10 +19,11 @@ type account struct {
 	epoch atomic.Int64 // counts what other brokers changed
 
 	mu      sync.Mutex
-	moved   chan struct{} // closed and replaced when another broker changed something
-	unsaved secret.String // a rotated refresh token that the store did not take: the newest there is
-	healthy secret.String // the client secret that worked last
-	forced  []time.Time   // renewals forced by refused tokens, oldest first
+	moved   chan struct{}               // closed and replaced when another broker changed something
+	unsaved secret.String               // a rotated refresh token that the store did not take: the newest there is
+	healthy secret.Fingerprint          // of the client secret or certificate that worked last
+	refused map[secret.Fingerprint]bool // those that the provider refused last
+	forced  []time.Time                 // renewals forced by refused tokens, oldest first
 }
 
 // sight is the store's record as it was last seen.
@@ -32,7 +33,7 @@ type sight struct {
 }
 
 func newAccount(id, version string) *account {
-	a := &account{id: id, version: version, turn: make(chan struct{}, 1), moved: make(chan struct{})}
+	a := &account{id: id, version: version, turn: make(chan struct{}, 1), moved: make(chan struct{}), refused: map[secret.Fingerprint]bool{}}
 	a.known.Store(&sight{})
 	a.turn <- struct{}{}
 	return a

@@ -22,8 +22,8 @@ type Minted struct {
 	Refresh secret.String // the rotated refresh token; empty = none came, keep the old one
 }
 
-// A Grant makes one round trip to the provider: it never retries, sleeps, caches or logs. Of several Secrets it uses the
-// first. refresh is the refresh token to use, for grants that use one. Errors are *remedy.Fault. Many calls run side by side.
+// A Grant makes one round trip to the provider: it never retries, sleeps, caches or logs. Of several Secrets or
+// Certificates it uses the first. refresh is the refresh token to use, for grants that use one. Errors are *remedy.Fault. Many calls run side by side.
 type Grant interface {
 	Mint(ctx context.Context, c token.Credential, refresh secret.String, a token.Audience) (Minted, error)
 }

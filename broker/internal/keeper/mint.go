@@ -60,13 +60,13 @@ func (k *Keeper) tryAll(ctx context.Context, r Record, a *account, w Wish) (Mint
 	var m Minted
 	var err error
 	for _, refresh := range tried {
-		if m, err = k.trySecrets(ctx, a, w, refresh); !grantRefused(err) {
+		if m, err = k.tryWays(ctx, a, w, refresh); !grantRefused(err) {
 			return m, refresh, err
 		}
 	}
 	// The refusal counts only if what was refused is still what is stored: another broker may have been faster.
 	if latest, loadErr := k.load(ctx, a); loadErr == nil && w.Credential.Rotates() && !latest.Refresh.Empty() && !has(tried, latest.Refresh) {
-		m, err = k.trySecrets(ctx, a, w, latest.Refresh)
+		m, err = k.tryWays(ctx, a, w, latest.Refresh)
 		return m, latest.Refresh, err
 	}
 	return m, secret.String{}, err
@@ -104,44 +104,62 @@ func has(list []secret.String, s secret.String) bool {
 	return slices.ContainsFunc(list, s.Equal)
 }
 
-// trySecrets goes through the client secrets, the one that worked last first, while the provider refuses the client.
-func (k *Keeper) trySecrets(ctx context.Context, a *account, w Wish, refresh secret.String) (Minted, error) {
+// tryWays goes through the client secrets or certificates, the one that worked last first, while the provider refuses the client.
+func (k *Keeper) tryWays(ctx context.Context, a *account, w Wish, refresh secret.String) (Minted, error) {
 	grant := k.Grants[w.Credential.Provider]
 	if grant == nil {
 		return Minted{}, &remedy.Fault{Class: remedy.WrongConfig, Reason: remedy.GrantNotServed,
 			Remedy: "Whoever configures the broker must choose another provider: this one is not served."}
 	}
-	c := *w.Credential
-	secrets := a.healthyFirst(c.Secrets)
 	var m Minted
 	var err error
-	for i := range max(len(secrets), 1) {
-		if len(secrets) > 0 {
-			c.Secrets = secrets[i : i+1]
-		}
+	for _, c := range a.healthyFirst(w.Credential.Ways()) {
 		m, err = grant.Mint(ctx, c, refresh, w.Audience)
 		k.meters.minted(&c, err)
+		a.proved(c.Proof(), err)
 		if !clientRefused(err) {
 			break
 		}
 	}
-	if err == nil && len(c.Secrets) > 0 {
-		a.mu.Lock()
-		a.healthy = c.Secrets[0]
-		a.mu.Unlock()
-	}
 	return m, err
 }
 
-func (a *account) healthyFirst(secrets []secret.String) []secret.String {
+// proved remembers how the application's secret or certificate fared; what fails for another reason says nothing about it.
+func (a *account) proved(proof secret.Fingerprint, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case err == nil:
+		a.healthy = proof
+		delete(a.refused, proof)
+	case clientRefused(err):
+		a.refused[proof] = true
+	}
+}
+
+func (a *account) healthyFirst(ways []token.Credential) []token.Credential {
 	a.mu.Lock()
 	healthy := a.healthy
 	a.mu.Unlock()
-	i := slices.IndexFunc(secrets, healthy.Equal)
+	i := slices.IndexFunc(ways, func(c token.Credential) bool { return c.Proof() == healthy })
 	if i <= 0 {
-		return secrets
+		return ways
 	}
-	return slices.Concat(secrets[i:i+1], secrets[:i], secrets[i+1:])
+	return slices.Concat(ways[i:i+1], ways[:i], ways[i+1:])
+}
+
+// due is when the first certificate ends that the provider has not refused; zero if there is none. One that it refused
+// does no good any more, and its end is no date to wait for.
+func (a *account) due(c *token.Credential) time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var first time.Time
+	for _, cert := range c.Certificates {
+		if end := cert.NotAfter(); !a.refused[cert.Fingerprint()] && (first.IsZero() || end.Before(first)) {
+			first = end
+		}
+	}
+	return first
 }
 
 // asFault is the fault in err; a Grant that breaks its contract counts as a transient one.
@@ -162,5 +180,5 @@ func clientRefused(err error) bool {
 		return false
 	}
 	f := asFault(err)
-	return f.Reason == remedy.ClientSecretInvalid || f.Reason == remedy.ClientSecretExpired
+	return f.Reason == remedy.ClientSecretInvalid || f.Reason == remedy.ClientSecretExpired || f.Reason == remedy.ClientCertificateUnknown
 }

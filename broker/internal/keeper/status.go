@@ -25,6 +25,7 @@ func (k *Keeper) Status(ctx context.Context, c *token.Credential, aud token.Audi
 	if h != nil {
 		st.Generation, st.Expires = h.token.Generation, h.token.Expires
 	}
+	st.ActionDue = a.due(c)
 	st.judge(r, a, aud, usable, now)
 	return st
 }

@@ -81,5 +81,6 @@ type Status struct {
 	Generation int64         // of the token, 0 if there is none
 	Expires    time.Time     // of the token
 	Minted     time.Time     // the last success
+	ActionDue  time.Time     // when a person must act at the latest; zero if nothing is known
 	Mints      int64         // tokens that this process got from the provider
 }

@@ -145,6 +145,7 @@ func (s *Server) statusOf(ctx context.Context, sec *directory.Section) *brokerv1
 		out.FailureClass, out.Reason, out.Remedy = classes[st.Fault.Class], st.Fault.Reason, st.Fault.Remedy
 	}
 	out.ExpireTime, out.NextAttemptTime = stamp(st.Expires), stamp(st.NextTry)
+	out.ActionDueTime = stamp(st.ActionDue)
 	out.LastSuccessTime, out.FailingSinceTime, out.Minted = stamp(st.Minted), stamp(st.Since), st.Mints
 	return out
 }

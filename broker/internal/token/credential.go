@@ -1,6 +1,10 @@
 package token
 
-import "mailporter/kit/secret"
+import (
+	"crypto/sha256"
+
+	"mailporter/kit/secret"
+)
 
 // Kind is how an access token is got.
 type Kind string
@@ -35,10 +39,14 @@ type Credential struct {
 	Directory string // tenant; Microsoft only
 	ClientID  string
 	Secrets   []secret.String // client secrets, the first healthy one is used; none = public client
-	User      string          // password and service_account grants; refresh_token: whose consent it is
-	Password  secret.String   // password grant
-	Refresh   secret.String   // refresh_token grant: the configured one, older than any the store holds for this Version
-	Label     string          // for people: contoso, or client id @ directory
+	// Certificates sign client assertions in place of secrets; the first healthy one is used.
+	Certificates []Certificate
+	// FederatedFile holds an assertion of another issuer, in place of secrets. It is read at every request.
+	FederatedFile string
+	User          string        // password and service_account grants; refresh_token: whose consent it is
+	Password      secret.String // password grant
+	Refresh       secret.String // refresh_token grant: the configured one, older than any the store holds for this Version
+	Label         string        // for people: contoso, or client id @ directory
 	// TenantWide says that its tokens open more than one mailbox.
 	TenantWide bool
 }
@@ -48,3 +56,41 @@ func (c Credential) Key(a Audience) Key { return Key{c.ID, c.Version, a} }
 
 // Rotates says whether minting may replace the credential itself.
 func (c Credential) Rotates() bool { return c.Grant == RefreshToken }
+
+// Public says that the application proves nothing: it is a public client.
+func (c Credential) Public() bool {
+	return len(c.Secrets) == 0 && len(c.Certificates) == 0 && c.FederatedFile == ""
+}
+
+// Ways are the credential once for each secret or certificate, with that one alone; at least one.
+func (c Credential) Ways() []Credential {
+	var out []Credential
+	for i := range c.Secrets {
+		way := c
+		way.Secrets, way.Certificates = c.Secrets[i:i+1], nil
+		out = append(out, way)
+	}
+	for i := range c.Certificates {
+		way := c
+		way.Secrets, way.Certificates = nil, c.Certificates[i:i+1]
+		out = append(out, way)
+	}
+	if len(out) == 0 {
+		out = append(out, c)
+	}
+	return out
+}
+
+// Proof names what the application proves itself with: the first secret or certificate, or the file of assertions; zero
+// for a public client.
+func (c Credential) Proof() secret.Fingerprint {
+	switch {
+	case len(c.Secrets) > 0:
+		return c.Secrets[0].Fingerprint()
+	case len(c.Certificates) > 0:
+		return c.Certificates[0].Fingerprint()
+	case c.FederatedFile != "":
+		return sha256.Sum256([]byte(c.FederatedFile))
+	}
+	return secret.Fingerprint{}
+}

@@ -23,15 +23,19 @@ func (g *Grant) refresh(ctx context.Context, c token.Credential, with secret.Str
 	return g.post(ctx, c, scopes, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {with.Reveal()}})
 }
 
-// confidentialPassword sends the secret along, which MSAL does not.
+// confidentialPassword sends the proof of the application along, which MSAL does not.
 func (g *Grant) confidentialPassword(ctx context.Context, c token.Credential, scopes []string) error {
 	return g.post(ctx, c, scopes, url.Values{"grant_type": {"password"}, "username": {c.User}, "password": {c.Password.Reveal()}})
 }
 
 func (g *Grant) post(ctx context.Context, c token.Credential, scopes []string, params url.Values) error {
+	endpoint := authority(c) + "/oauth2/v2.0/token"
+	if err := assert(params, c, endpoint); err != nil {
+		return err
+	}
 	config := clientcredentials.Config{
 		ClientID: c.ClientID, ClientSecret: firstSecret(c).Reveal(), Scopes: scopes, EndpointParams: params,
-		TokenURL:  authority(c) + "/oauth2/v2.0/token",
+		TokenURL:  endpoint,
 		AuthStyle: oauth2.AuthStyleInParams, // finding out would send a refused request twice
 	}
 	_, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, g.client.HTTP()))

@@ -57,9 +57,13 @@ func (g *Grant) Mint(ctx context.Context, c token.Credential, refresh secret.Str
 	if send == nil {
 		return keeper.Minted{}, wire.NotServed(c.Grant)
 	}
+	if f := checkFederated(c); f != nil {
+		return keeper.Minted{}, f
+	}
 	ctx, x := wire.Record(ctx, reachable(host, c))
 	err := send(ctx, c, strings.Fields(string(a)))
 	answer, err := x.Result(g.options.Table(), about, err)
+	err = retryOutdated(c, err)
 	m := keeper.Minted{Token: answer.Token}
 	if c.Rotates() {
 		m.Refresh = answer.Refresh // other grants get refresh tokens too, and need none
@@ -72,7 +76,7 @@ func (g *Grant) sender(c token.Credential, refresh secret.String) func(context.C
 	switch {
 	case c.Grant == token.ClientCredentials:
 		return g.appOnly
-	case c.Grant == token.Password && len(c.Secrets) == 0:
+	case c.Grant == token.Password && c.Public():
 		return g.publicPassword
 	case c.Grant == token.Password:
 		return g.confidentialPassword

@@ -16,14 +16,14 @@ import (
 // application is what MSAL keeps metadata for.
 type application struct{ authority, directory, client string }
 
-// confidentialClient is MSAL's client for an application with one secret.
+// confidentialClient is MSAL's client for an application with one secret or certificate.
 type confidentialClient struct {
 	client confidential.Client
-	secret secret.Fingerprint
+	proof  secret.Fingerprint
 }
 
-// clients are MSAL's, one per application: each reads the directory's metadata once in its life. A changed secret makes a
-// new one.
+// clients are MSAL's, one per application: each reads the directory's metadata once in its life. Another secret or
+// certificate makes a new one.
 type clients struct {
 	mu     sync.Mutex
 	known  map[application]confidentialClient
@@ -61,13 +61,13 @@ func (g *Grant) publicPassword(ctx context.Context, c token.Credential, scopes [
 // confidential returns the application's client. Instance discovery is on for Microsoft's own hosts only: for any other
 // it would ask login.microsoftonline.com where to send the secret.
 func (g *Grant) confidential(c token.Credential) (confidential.Client, error) {
-	app, first := application{c.Authority, c.Directory, c.ClientID}, firstSecret(c)
+	app, proof := application{c.Authority, c.Directory, c.ClientID}, c.Proof()
 	g.msal.mu.Lock()
 	defer g.msal.mu.Unlock()
-	if k, ok := g.msal.known[app]; ok && k.secret == first.Fingerprint() {
+	if k, ok := g.msal.known[app]; ok && k.proof == proof {
 		return k.client, nil
 	}
-	cred, err := confidential.NewCredFromSecret(first.Reveal())
+	cred, err := proofOf(c)
 	if err != nil {
 		return confidential.Client{}, err
 	}
@@ -75,7 +75,7 @@ func (g *Grant) confidential(c token.Credential) (confidential.Client, error) {
 		confidential.WithCache(noCache{}), confidential.WithInstanceDiscovery(wire.Allowed(wire.Host(c.Authority), hosts)),
 		confidential.WithAzureRegion("DisableMsalForceRegion")) // or an environment variable would choose the endpoint
 	if err == nil {
-		g.msal.known[app] = confidentialClient{client, first.Fingerprint()}
+		g.msal.known[app] = confidentialClient{client, proof}
 	}
 	return client, err
 }
