@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"software.sslmate.com/src/go-pkcs12"
@@ -88,23 +89,36 @@ func (l *loader) addCertificate(m *config.Map, c *token.Credential) {
 
 func (l *loader) fromPEM(m *config.Map) (tls.Certificate, error) {
 	name, key := m.Path("certificate", ""), m.Path("key", "")
-	l.proofs = append(l.proofs, name, key)
 	if !m.Has("certificate") || !m.Has("key") {
 		return tls.Certificate{}, errors.New("certificate and key are both needed")
 	}
-	pair, err := tls.LoadX509KeyPair(name, key)
-	if err != nil {
-		return pair, fmt.Errorf("read the certificate: %w", err)
-	}
-	return pair, nil
+	return l.once(func() (tls.Certificate, error) { return tls.LoadX509KeyPair(name, key) }, name, key)
 }
 
 func (l *loader) fromPFX(m *config.Map) (tls.Certificate, error) {
 	path, password := m.Path("pfx", ""), l.secret(m, "password")
-	l.proofs = append(l.proofs, path)
-	b, err := os.ReadFile(path)
+	return l.once(func() (tls.Certificate, error) { return openPFX(path, password) }, path)
+}
+
+// once reads a pair once: ten thousand mailboxes of one application name the same files, and checking a key takes long.
+func (l *loader) once(read func() (tls.Certificate, error), files ...string) (tls.Certificate, error) {
+	name := strings.Join(files, "\x00")
+	if pair, ok := l.pairs[name]; ok {
+		return pair, nil
+	}
+	l.proofs = append(l.proofs, files...)
+	pair, err := read()
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("read the certificate: %w", err)
+	}
+	l.pairs[name] = pair
+	return pair, nil
+}
+
+func openPFX(path string, password secret.String) (tls.Certificate, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return tls.Certificate{}, err
 	}
 	key, leaf, _, err := pkcs12.DecodeChain(b, password.Reveal())
 	if err != nil {
