@@ -45,6 +45,7 @@ var rooms = map[string]Layer{
 	"mailporter/workers/internal/state":    Edge,
 	"mailporter/workers/internal/intake":   Edge,
 	"mailporter/workers/internal/setup":    Wiring,
+	"mailporter/workers/internal/program":  Wiring,
 	"mailporter/workers/cmd":               Wiring,
 }
 

@@ -3,19 +3,17 @@
 package main
 
 import (
-	"mailporter/kit/config"
-	"mailporter/kit/daemon"
+	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/imap"
+	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/program"
 	"mailporter/workers/internal/setup"
 )
 
-func main() { app().Main() }
+func main() { worker.App().Main() }
 
-func app() daemon.App[setup.Config] {
-	return daemon.App[setup.Config]{
-		Name:  "imap-worker",
-		About: "fetches mail over IMAP and hands it to sinks",
-		Load:  func(path string) (setup.Config, config.Complaints) { return setup.Load(path, setup.Inbound) },
-		Admin: func(c setup.Config) string { return c.Admin },
-		Run:   run,
-	}
+var worker = program.Inbound{Protocol: tokenclient.IMAP, Source: source}
+
+func source(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (inbound.Source, error) {
+	return imap.New(imap.Config{Settings: s, Folder: folder, Broker: b, Roots: c.Roots})
 }

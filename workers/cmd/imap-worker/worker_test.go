@@ -2,18 +2,14 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +21,7 @@ import (
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/mailstore"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/program/programtest"
 )
 
 const tenant = "6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506"
@@ -34,7 +31,7 @@ var mailboxes = []string{"support@contoso.example", "sales@contoso.example"}
 // TestMailArrives is the whole worker: real sockets, tokens of a few seconds, Maildirs on disk.
 func TestMailArrives(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	var log buffer
+	var log programtest.Log
 	var tokens []string
 	t.Run("", func(t *testing.T) { // its cleanups end before the leak check
 		sb := startSandbox(t)
@@ -47,13 +44,13 @@ func TestMailArrives(t *testing.T) {
 		})
 		broker.SetMailboxes(settings(t, sb)...)
 		dir, admin := configure(t, sb, broker.Listen(t, nil))
-		stop := start(t, dir, &log)
+		stop := programtest.Start(t, worker.App(), dir, &log)
 		var want [][]byte
 		for round := range 3 { // each takes longer than a token lives
 			want = append(want, deliver(t, sb, round)...)
-			waitFor(t, fmt.Sprintf("round %d", round), func() bool { return len(arrived(t, dir)) == len(want) })
+			programtest.WaitFor(t, fmt.Sprintf("round %d", round), func() bool { return len(arrived(t, dir)) == len(want) })
 			mint := broker.Minted()
-			waitFor(t, "another token", func() bool { return broker.Minted() > mint })
+			programtest.WaitFor(t, "another token", func() bool { return broker.Minted() > mint })
 		}
 		got := arrived(t, dir)
 		slices.SortFunc(got, bytes.Compare)
@@ -119,14 +116,7 @@ func settings(t *testing.T, sb *sandbox.Sandbox) (all []tokenclient.Settings) {
 func configure(t *testing.T, sb *sandbox.Sandbox, broker string) (dir, admin string) {
 	t.Helper()
 	dir = t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	admin = programtest.FreeAddress(t)
 	text := fmt.Sprintf("broker: {address: %q, insecure: true}\nstate: file:state\nsinks: {default: {maildir: %q}}\nadmin: %q\ntrusted-ca: [ca.pem]\n",
 		broker, "mail/{mailbox}", admin)
 	for name, content := range map[string][]byte{"worker.yaml": []byte(text), "ca.pem": sb.CAPEM()} {
@@ -135,22 +125,6 @@ func configure(t *testing.T, sb *sandbox.Sandbox, broker string) (dir, admin str
 		}
 	}
 	return dir, admin
-}
-
-// start runs the program; stop ends it as SIGTERM does.
-func start(t *testing.T, dir string, log io.Writer) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	code := make(chan int, 1)
-	go func() {
-		code <- app().Execute(ctx, []string{"-config", filepath.Join(dir, "worker.yaml")}, io.Discard, log)
-	}()
-	return func() {
-		cancel()
-		if got := <-code; got != 0 {
-			t.Errorf("the worker ended with %d", got)
-		}
-	}
 }
 
 func deliver(t *testing.T, sb *sandbox.Sandbox, round int) (all [][]byte) {
@@ -184,44 +158,17 @@ func arrived(t *testing.T, dir string) (all [][]byte) {
 	return all
 }
 
-func waitFor(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(30 * time.Second)
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("%s never came", what)
-		}
-	}
-}
-
-func get(t *testing.T, url string) []byte {
-	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s, %v\n%s", url, res.Status, err, b)
-	}
-	return b
-}
-
 // mustBeHealthy asks the admin listener.
 func mustBeHealthy(t *testing.T, admin string) {
 	t.Helper()
-	get(t, "http://"+admin+"/readyz")
-	if metrics := string(get(t, "http://"+admin+"/metrics")); !strings.Contains(metrics, `inbound_messages_total{kind="delivered",protocol="IMAP"} 60`) {
+	if programtest.Page(admin, "/readyz") == "" {
+		t.Error("the worker is not ready")
+	}
+	if metrics := programtest.Page(admin, "/metrics"); !strings.Contains(metrics, `inbound_messages_total{kind="delivered",protocol="IMAP"} 60`) {
 		t.Error("the metrics do not count 60 delivered messages")
 	}
 	var all []inbound.FolderStatus
-	if err := json.Unmarshal(get(t, "http://"+admin+"/mailboxes"), &all); err != nil {
+	if err := json.Unmarshal([]byte(programtest.Page(admin, "/mailboxes")), &all); err != nil {
 		t.Fatal(err)
 	}
 	if len(all) != 2 {
@@ -232,22 +179,4 @@ func mustBeHealthy(t *testing.T, admin string) {
 			t.Errorf("status: %+v", s)
 		}
 	}
-}
-
-// buffer is a log that may be written and read side by side.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

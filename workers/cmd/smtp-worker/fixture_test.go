@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/smtp"
 	"os"
 	"path/filepath"
@@ -19,6 +16,7 @@ import (
 	"mailporter/kit/tokenclient/brokertest"
 	"mailporter/sandbox"
 	"mailporter/sandbox/idp"
+	"mailporter/workers/internal/program/programtest"
 )
 
 const (
@@ -45,7 +43,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{sandbox: startSandbox(t), broker: brokertest.New(t), dir: t.TempDir()}
 	w.broker.OnMint(w.mint)
 	w.broker.SetMailboxes(settings(t, w.sandbox)...)
-	w.admin, w.intake = freePort(t), freePort(t)
+	w.admin, w.intake = programtest.FreeAddress(t), programtest.FreeAddress(t)
 	text := fmt.Sprintf("broker: {address: %q, insecure: true}\nstate: file:state\nintake: {smtp: {listen: %q}}\nadmin: %q\ntrusted-ca: [ca.pem]\n",
 		w.broker.Listen(t, nil), w.intake, w.admin)
 	for name, content := range map[string][]byte{"worker.yaml": []byte(text), "ca.pem": w.sandbox.CAPEM()} {
@@ -114,18 +112,6 @@ func settings(t *testing.T, sb *sandbox.Sandbox) (all []tokenclient.Settings) {
 		})
 	}
 	return all
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 // letter is message number n, with what goes wrong on the way elsewhere.
@@ -204,49 +190,7 @@ func (w *world) mustHaveAll(t *testing.T, n int) (doubled int) {
 	return doubled
 }
 
-func waitFor(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	late := time.After(60 * time.Second)
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("%s never came", what)
-		}
-	}
-}
-
 // ask reads a page of the admin listener; empty if it does not answer 200.
 func (w *world) ask(path string) string {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Get("http://" + w.admin + path)
-	if err != nil {
-		return ""
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		return ""
-	}
-	return string(b)
-}
-
-// buffer is a log that may be written and read side by side.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	return programtest.Page(w.admin, path)
 }

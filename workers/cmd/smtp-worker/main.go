@@ -3,19 +3,21 @@
 package main
 
 import (
-	"mailporter/kit/config"
-	"mailporter/kit/daemon"
+	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/program"
 	"mailporter/workers/internal/setup"
+	"mailporter/workers/internal/smtp"
 )
 
-func main() { app().Main() }
+func main() { worker.App().Main() }
 
-func app() daemon.App[setup.Config] {
-	return daemon.App[setup.Config]{
-		Name:  "smtp-worker",
-		About: "takes mail from programs and sends it through the mailboxes' submission servers",
-		Load:  func(path string) (setup.Config, config.Complaints) { return setup.Load(path, setup.Outbound) },
-		Admin: func(c setup.Config) string { return c.Admin },
-		Run:   run,
+var worker = program.Outbound{Protocol: tokenclient.SMTP, Transport: transport}
+
+func transport(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error) {
+	t, err := smtp.New(smtp.Config{Roots: c.Roots, Hello: c.Intake.Hostname}, s, b)
+	if err != nil {
+		return nil, err // not t: a nil *Transport is no nil Transport
 	}
+	return t, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,18 +15,19 @@ import (
 	"go.uber.org/goleak"
 
 	"mailporter/sandbox/fault"
+	"mailporter/workers/internal/program/programtest"
 )
 
 // TestMailGoesOut is the whole worker: real sockets, an outbox on disk, tokens of three seconds.
 func TestMailGoesOut(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	var log buffer
+	var log programtest.Log
 	var tokens []string
 	t.Run("", func(t *testing.T) { // its cleanups end before the leak check
 		const n = 200
 		w := newWorld(t)
-		stop := start(t, w.dir, &log)
-		waitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
+		stop := programtest.Start(t, worker.App(), w.dir, &log)
+		programtest.WaitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
 		began := time.Now()
 		var clients sync.WaitGroup
 		for c := range 4 {
@@ -41,7 +41,7 @@ func TestMailGoesOut(t *testing.T) {
 		}
 		clients.Wait()
 		t.Logf("%d messages were taken in %v", n, time.Since(began))
-		waitFor(t, "the last message", func() bool { return len(w.arrived(t)) >= n })
+		programtest.WaitFor(t, "the last message", func() bool { return len(w.arrived(t)) >= n })
 		t.Logf("%d messages were sent after %v", n, time.Since(began))
 		afterTokensEnd(t, w)
 		if doubled := w.mustHaveAll(t, n+1); doubled != 0 {
@@ -52,7 +52,7 @@ func TestMailGoesOut(t *testing.T) {
 				t.Errorf("%s had %d connections", m, peak)
 			}
 		}
-		waitFor(t, "an empty outbox", func() bool { return strings.TrimSpace(w.ask("/outbox")) == "[]" })
+		programtest.WaitFor(t, "an empty outbox", func() bool { return strings.TrimSpace(w.ask("/outbox")) == "[]" })
 		if m := w.ask("/metrics"); !strings.Contains(m, fmt.Sprintf(`outbound_attempts_total{kind="sent",protocol="SMTP"} %d`, n+1)) {
 			t.Error("the metrics do not count what was sent")
 		}
@@ -69,7 +69,7 @@ func TestMailGoesOut(t *testing.T) {
 // afterTokensEnd sends one more when the tokens of before are void: letter 200.
 func afterTokensEnd(t *testing.T, w *world) {
 	t.Helper()
-	waitFor(t, "the end of all connections", func() bool {
+	programtest.WaitFor(t, "the end of all connections", func() bool {
 		open := 0
 		for _, n := range w.sandbox.Stats().SMTP.Open {
 			open += n
@@ -79,7 +79,7 @@ func afterTokensEnd(t *testing.T, w *world) {
 	if taken, err := w.submit(200); err != nil || taken != 1 {
 		t.Fatal(err)
 	}
-	waitFor(t, "letter 200", func() bool { return w.arrived(t)[string(letter(200))] == 1 })
+	programtest.WaitFor(t, "letter 200", func() bool { return w.arrived(t)[string(letter(200))] == 1 })
 }
 
 func numbers(from, to int) (all []int) {
@@ -87,22 +87,6 @@ func numbers(from, to int) (all []int) {
 		all = append(all, n)
 	}
 	return all
-}
-
-// start runs the program; stop ends it as SIGTERM does.
-func start(t *testing.T, dir string, log io.Writer) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	code := make(chan int, 1)
-	go func() {
-		code <- app().Execute(ctx, []string{"-config", filepath.Join(dir, "worker.yaml")}, io.Discard, log)
-	}()
-	return func() {
-		cancel()
-		if got := <-code; got != 0 {
-			t.Errorf("the worker ended with %d", got)
-		}
-	}
 }
 
 // TestKilled kills the worker's process again and again while mail comes in and goes out. What was taken arrives.
@@ -115,7 +99,7 @@ func TestKilled(t *testing.T) {
 		taken.Go(func() { w.insist(t, numbers(c*n/3, (c+1)*n/3)) })
 	}
 	for k := range kills {
-		waitFor(t, "some mail", func() bool { return len(w.arrived(t)) > k*n/(kills+1) })
+		programtest.WaitFor(t, "some mail", func() bool { return len(w.arrived(t)) > k*n/(kills+1) })
 		if err := worker.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -123,8 +107,8 @@ func TestKilled(t *testing.T) {
 		worker = w.spawn(t)
 	}
 	taken.Wait()
-	waitFor(t, "the last message", func() bool { return len(w.arrived(t)) >= n })
-	waitFor(t, "an empty outbox", func() bool { return strings.TrimSpace(w.ask("/outbox")) == "[]" })
+	programtest.WaitFor(t, "the last message", func() bool { return len(w.arrived(t)) >= n })
+	programtest.WaitFor(t, "an empty outbox", func() bool { return strings.TrimSpace(w.ask("/outbox")) == "[]" })
 	doubled := w.mustHaveAll(t, n)
 	t.Logf("%d of %d arrived twice", doubled, n)
 	// At a kill each of three mailboxes has three messages on their way out and each of three clients one on its way in.
@@ -157,14 +141,14 @@ func (w *world) spawn(t *testing.T) *exec.Cmd {
 			_ = cmd.Wait()
 		}
 	})
-	waitFor(t, "the worker", func() bool { return w.ask("/readyz") != "" })
+	programtest.WaitFor(t, "the worker", func() bool { return w.ask("/readyz") != "" })
 	return cmd
 }
 
 // insist hands letters in one by one until each was taken.
 func (w *world) insist(t *testing.T, letters []int) {
 	for len(letters) > 0 {
-		waitFor(t, "the door", func() bool {
+		programtest.WaitFor(t, "the door", func() bool {
 			n, _ := w.submit(letters...) // a worker that dies under us
 			letters = letters[n:]
 			return n > 0 || len(letters) == 0
@@ -178,9 +162,9 @@ func TestFailuresAreShown(t *testing.T) {
 	w.sandbox.Faults().Add(fault.Rule{Target: fault.SMTP, Step: "rcpt", Action: fault.Reply, Text: "550 5.1.1 no such mailbox", Count: 1, Mailbox: mailboxes[0]})
 	w.sandbox.Faults().Add(fault.Rule{Target: fault.SMTP, Step: "auth", Action: fault.Reply, Mailbox: mailboxes[1],
 		Text: "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox"})
-	stop := start(t, w.dir, io.Discard)
+	stop := programtest.Start(t, worker.App(), w.dir, io.Discard)
 	defer stop()
-	waitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
+	programtest.WaitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
 	if taken, err := w.submit(0, 1); err != nil || taken != 2 {
 		t.Fatal(err)
 	}
@@ -196,7 +180,7 @@ func TestFailuresAreShown(t *testing.T) {
 		mailboxes[0]: {"dead", "550 5.1.1 no such mailbox", false},
 		mailboxes[1]: {"deferred", "Set-CASMailbox", true},
 	}
-	waitFor(t, "both failures", func() bool {
+	programtest.WaitFor(t, "both failures", func() bool {
 		var all []message
 		if err := json.Unmarshal([]byte(w.ask("/outbox")), &all); err != nil || len(all) != 2 {
 			return false

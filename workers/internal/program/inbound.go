@@ -1,0 +1,79 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mailporter/kit/config"
+	"mailporter/kit/daemon"
+	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/setup"
+)
+
+// Inbound is a program that fetches mail over one protocol and hands it to sinks.
+type Inbound struct {
+	Protocol tokenclient.Protocol
+	// Source makes the edge for one folder of a mailbox. It is called whenever the settings change, by many goroutines.
+	Source func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (inbound.Source, error)
+}
+
+// App is the program: imap-worker for IMAP.
+func (p Inbound) App() daemon.App[setup.Config] {
+	return daemon.App[setup.Config]{
+		Name:  name(p.Protocol),
+		About: "fetches mail over " + p.Protocol.String() + " and hands it to sinks",
+		Load:  func(path string) (setup.Config, config.Complaints) { return setup.Load(path, setup.Inbound) },
+		Admin: func(c setup.Config) string { return c.Admin },
+		Run:   p.run,
+	}
+}
+
+func name(p tokenclient.Protocol) string { return strings.ToLower(p.String()) + "-worker" }
+
+// run serves until ctx ends; then the messages that are on their way arrive, and the leases are given back.
+func (p Inbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err error) {
+	f.Health.Expect("broker")
+	sinks, err := openSinks(c.Sinks)
+	if err != nil {
+		return err
+	}
+	store, err := c.State.Open(ctx, f.Log)
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	broker, err := c.Dial(f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, broker.Close()) }()
+	fleet := p.fleet(f, c, broker, store)
+	fleet.Sink = sinks.find
+	pinged := make(chan struct{})
+	go func() { defer close(pinged); ping(ctx, f.Health, store) }()
+	err = broker.WatchMailboxes(ctx, p.Protocol, tokenclient.Inbound, func(all []tokenclient.Settings) {
+		f.Log.Info("mailboxes", "count", len(all))
+		fleet.Set(ctx, all)
+		f.Health.SetReady("broker", nil)
+	})
+	fleet.Wait()
+	<-pinged
+	return err
+}
+
+func (p Inbound) fleet(f *daemon.Frame, c setup.Config, broker tokenclient.Broker, store setup.Store) *inbound.Fleet {
+	metrics := inbound.NewMetrics(f.Metrics)
+	board := &inbound.Board{Metrics: metrics}
+	f.Handle("GET /mailboxes", board)
+	return &inbound.Fleet{
+		Protocol: p.Protocol.String(),
+		Source: func(s tokenclient.Settings, folder string) (inbound.Source, error) {
+			return p.Source(c, broker, s, folder)
+		},
+		Checkpoints: store.Checkpoints(), Quarantine: store.Quarantine(),
+		Log: f.Log, Metrics: metrics, Board: board,
+	}
+}

@@ -1,0 +1,101 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"mailporter/kit/config"
+	"mailporter/kit/daemon"
+	"mailporter/kit/tokenclient"
+	intake "mailporter/workers/internal/intake/smtp"
+	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/setup"
+)
+
+// Outbound is a program that takes mail in, keeps it in an outbox, and sends it over one protocol.
+type Outbound struct {
+	Protocol tokenclient.Protocol
+	// Transport makes the edge for one mailbox. It is called whenever the settings change.
+	Transport func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error)
+}
+
+// App is the program: smtp-worker for SMTP.
+func (p Outbound) App() daemon.App[setup.Config] {
+	return daemon.App[setup.Config]{
+		Name:  name(p.Protocol),
+		About: "takes mail from programs, keeps it in a durable outbox, and sends it over " + p.Protocol.String(),
+		Load:  func(path string) (setup.Config, config.Complaints) { return setup.Load(path, setup.Outbound) },
+		Admin: func(c setup.Config) string { return c.Admin },
+		Run:   p.run,
+	}
+}
+
+// run serves until ctx ends; then messages that are coming in are taken, and transactions that run end.
+func (p Outbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err error) {
+	f.Health.Expect("broker", "intake", "state")
+	store, err := c.State.Open(ctx, f.Log)
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	broker, err := c.Dial(f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, broker.Close()) }()
+	w := &sending{Outbound: p, frame: f, config: c, outbox: store.Outbox(), broker: broker}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var parts sync.WaitGroup
+	parts.Go(func() { ping(ctx, f.Health, store) })
+	w.serve(ctx, &parts, stop)
+	parts.Wait()
+	return context.Cause(ctx)
+}
+
+// sending is what the parts of a running Outbound share.
+type sending struct {
+	Outbound
+	frame  *daemon.Frame
+	config setup.Config
+	outbox outbound.Outbox
+	broker *tokenclient.Client
+}
+
+// serve starts the door, the sender and the watch over mailboxes. stop is called with what must not happen.
+func (w *sending) serve(ctx context.Context, parts *sync.WaitGroup, stop context.CancelCauseFunc) {
+	var senders intake.Senders
+	sender := w.sender()
+	parts.Go(func() { sender.Run(ctx) })
+	parts.Go(func() {
+		if err := w.door(ctx, &senders); err != nil {
+			stop(fmt.Errorf("intake: %w", err))
+		}
+	})
+	parts.Go(func() {
+		// Only the end of ctx ends the watch.
+		_ = w.broker.WatchMailboxes(ctx, w.Protocol, tokenclient.Outbound, func(all []tokenclient.Settings) {
+			w.frame.Log.Info("mailboxes", "count", len(all))
+			sender.Set(all)
+			senders.Set(all)
+			w.frame.Health.SetReady("broker", nil)
+		})
+	})
+}
+
+func (w *sending) sender() *outbound.Sender {
+	board := &outbound.Board{}
+	w.frame.Handle("GET /mailboxes", board)
+	w.frame.Handle("GET /outbox", outbound.Listing(w.outbox))
+	return &outbound.Sender{
+		Protocol:  w.Protocol.String(),
+		Outbox:    w.outbox,
+		Transport: func(s tokenclient.Settings) (outbound.Transport, error) { return w.Transport(w.config, w.broker, s) },
+		Options:   outbound.Options{GiveUp: w.config.Retry.GiveUp},
+		Log:       w.frame.Log,
+		Metrics:   outbound.NewMetrics(w.frame.Metrics, w.outbox),
+		Board:     board,
+	}
+}
