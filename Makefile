@@ -5,13 +5,14 @@
 
 MODULES  := gen kit broker workers deploy/sandbox
 TOOLS    := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck
+BENCHES  := ./broker/internal/bench
 BASELINE := proto/baseline.binpb
 GO       := go
 FUZZTIME ?= 20s
 
 export GOTOOLCHAIN ?= auto
 
-.PHONY: all help build demo test interop check fuzz generate baseline clean tools grpcurl \
+.PHONY: all help build demo test interop bench check fuzz generate baseline clean tools grpcurl \
 	check-format check-vet check-proto check-generated check-house check-modules
 
 all: build
@@ -33,6 +34,13 @@ test: ## every module's tests, race detector on; installs what they need
 interop: build ## imap-worker and smtp-worker against real Dovecot and Postfix on high loopback ports; installs them
 	deploy/ensure dovecot-imapd dovecot-lmtpd postfix
 	bin/interop -bin bin
+
+# Each of the programs adds its lines to one file, so that all of them come last.
+bench: build ## the benchmarks, both sides in one run, as tables; ends with a line for each row
+	deploy/ensure redis-server
+	@rm -f bin/bench.txt
+	@for b in $(BENCHES); do $(GO) run $$b -bin bin -results bin/bench.txt || exit 1; done
+	@cat bin/bench.txt
 
 check: check-format check-vet check-proto check-generated check-house check-modules ## format, vet, lint, protos, generated code, import rules, modules
 	@echo "check: ok"

@@ -31,6 +31,7 @@ var rooms = map[string]Layer{
 	"mailporter/broker/internal/store":     Edge,
 	"mailporter/broker/internal/audit":     Edge,
 	"mailporter/broker/internal/service":   Edge,
+	"mailporter/broker/internal/bench":     Wiring,
 	"mailporter/broker/cmd":                Wiring,
 
 	"mailporter/workers/internal/mail":     Word,
@@ -61,8 +62,8 @@ var sharedByEdges = []string{
 var only = map[string][]string{
 	"github.com/redis/go-redis/": {"mailporter/broker/internal/store/redis", "mailporter/workers/internal/state/redis",
 		"mailporter/kit/redisurl", "mailporter/kit/redistest"},
-	"mailporter/gen/": {"mailporter/broker/internal/service", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient", "mailporter/sandbox/cmd/demo"},
-	"google.golang.org/grpc": {"mailporter/broker/internal/service", "mailporter/broker/cmd/broker", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient",
+	"mailporter/gen/": {"mailporter/broker/internal/service", "mailporter/broker/internal/bench", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient", "mailporter/sandbox/cmd/demo"},
+	"google.golang.org/grpc": {"mailporter/broker/internal/service", "mailporter/broker/internal/bench", "mailporter/broker/cmd/broker", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient",
 		"mailporter/sandbox/cmd/demo"},
 	"github.com/emersion/go-imap/": {"mailporter/workers/internal/imap", "mailporter/sandbox"},
 	"github.com/AzureAD/":          {"mailporter/broker/internal/grant/microsoft"},
