@@ -1,10 +1,13 @@
-// Package redistest runs a real redis-server for a test: on a free loopback port, in a folder of its own, with every write
-// synced to its append-only file. Kill is what a power cut is; Restart brings the same data back on the same port.
+// Package redistest runs real redis-servers for a test: on free loopback ports, in folders of their own, with every write
+// synced to the append-only file. Kill is what a power cut is; Restart brings the same data back on the same port.
 //
 //	r := redistest.Start(t)
 //	client := redis.NewClient(&redis.Options{Addr: r.Addr()})
 //	r.Kill()    // connections are cut, nothing is flushed
 //	r.Restart() // ready when it returns
+//
+// StartSentinel runs a primary with replicas and Sentinels, StartCluster a cluster whose slots move while it is in use. All
+// of them die with the test, and with its process.
 //
 // The binary comes from Debian's package redis-server, which `make test` installs.
 package redistest
@@ -19,6 +22,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -29,7 +33,8 @@ type Server struct {
 	binary  string
 	dir     string
 	address string
-	args    []string
+	args    func(s *Server) []string // of the command line, asked at every start
+	ready   string                   // what its log says once it serves
 	running *process
 }
 
@@ -43,16 +48,33 @@ type process struct {
 // "--maxmemory-policy", "allkeys-lru".
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	return start(t, "Ready to accept connections", func(s *Server) []string { return append(s.defaults(), args...) })
+}
+
+func start(t testing.TB, ready string, args func(*Server) []string) *Server {
+	t.Helper()
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Fatal("redis-server is not installed: run `make test`, or apt-get install redis-server")
 	}
-	s := &Server{t: t, binary: binary, dir: t.TempDir(), args: args}
+	s := &Server{t: t, binary: binary, dir: t.TempDir(), args: args, ready: ready}
 	t.Cleanup(s.kill)
 	if err := s.startSomewhere(); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// port is the last part of the address.
+func (s *Server) port() string {
+	_, port, _ := net.SplitHostPort(s.address)
+	return port
+}
+
+// defaults are the arguments of every server that keeps data.
+func (s *Server) defaults() []string {
+	return []string{"--bind", "127.0.0.1", "--port", s.port(), "--dir", s.dir, "--appendonly", "yes", "--appendfsync", "always",
+		"--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"}
 }
 
 // Addr is host:port. It stays the same over Restart.
@@ -139,10 +161,8 @@ func freePort() (string, error) {
 }
 
 func (s *Server) launch() error {
-	_, port, _ := net.SplitHostPort(s.address)
-	args := append([]string{"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--appendonly", "yes", "--appendfsync", "always",
-		"--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"}, s.args...)
-	cmd := exec.Command(s.binary, args...)
+	cmd := exec.Command(s.binary, s.args(s)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that panics runs no cleanup
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -152,7 +172,7 @@ func (s *Server) launch() error {
 	}
 	p := &process{cmd: cmd, gone: make(chan struct{})}
 	ready := make(chan error, 1)
-	go p.follow(out, ready)
+	go p.follow(out, s.ready, ready)
 	if err := await(ready); err != nil {
 		_ = cmd.Process.Kill()
 		<-p.gone
@@ -172,7 +192,7 @@ func await(ready <-chan error) error {
 }
 
 // follow reads the log until the process ends: a full pipe would block the server.
-func (p *process) follow(out io.Reader, ready chan<- error) {
+func (p *process) follow(out io.Reader, sign string, ready chan<- error) {
 	defer close(p.gone)
 	var seen strings.Builder
 	told := false
@@ -182,7 +202,7 @@ func (p *process) follow(out io.Reader, ready chan<- error) {
 			continue
 		}
 		seen.WriteString(lines.Text() + "\n")
-		if strings.Contains(lines.Text(), "Ready to accept connections") {
+		if strings.Contains(lines.Text(), sign) {
 			told = true
 			ready <- nil
 		}

@@ -71,3 +71,49 @@ func TestTwoServersAndTheirArguments(t *testing.T) {
 		t.Fatal("no answer")
 	}
 }
+
+func TestFailover(t *testing.T) {
+	s := redistest.StartSentinel(t)
+	old := s.Primary()
+	if got, err := old.Do("SET", "key", "value-1"); err != nil || got != "OK" {
+		t.Fatal(got, err)
+	}
+	if n, err := old.Do("WAIT", 2, 10000); err != nil {
+		t.Fatal(n, err)
+	}
+	s.Failover()
+	next := s.Primary()
+	if next == old {
+		t.Fatal("the dead one is still the primary")
+	}
+	if got, err := next.Do("GET", "key"); err != nil || got != "value-1" {
+		t.Fatal(got, err)
+	}
+	s.Rejoin()
+	if got := say(t, old.Addr(), "SET key value-2"); !strings.HasPrefix(got, "-READONLY") {
+		t.Fatalf("the old primary takes writes: %s", got)
+	}
+}
+
+func TestSlotsMove(t *testing.T) {
+	c := redistest.StartCluster(t, 1)
+	slot := c.Slot("{tag}a")
+	old := c.Owner(slot)
+	for _, key := range []string{"{tag}a", "{tag}b"} {
+		if _, err := old.Do("SET", key, "value"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var answers []string
+	c.Move(slot, func() { answers = append(answers, strings.Fields(say(t, old.Addr(), "GET {tag}a"))[0]) })
+	if len(answers) != 3 || answers[0] != "value" || answers[2] != "-ASK" {
+		t.Fatalf("on the way: %v", answers)
+	}
+	next := c.Owner(slot)
+	if got := say(t, next.Addr(), "GET {tag}b"); next == old || got != "value" {
+		t.Fatalf("after it: %s", got)
+	}
+	if got := say(t, old.Addr(), "GET {tag}b"); !strings.HasPrefix(got, "-MOVED") {
+		t.Fatalf("the old owner: %s", got)
+	}
+}
