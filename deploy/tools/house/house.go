@@ -22,17 +22,18 @@ const (
 
 // rooms maps import path prefixes to layers; the longest prefix wins.
 var rooms = map[string]Layer{
-	"mailporter/broker/internal/token":     Word,
-	"mailporter/broker/internal/remedy":    Word,
-	"mailporter/broker/internal/policy":    Word,
-	"mailporter/broker/internal/keeper":    Engine,
-	"mailporter/broker/internal/directory": Edge,
-	"mailporter/broker/internal/grant":     Edge,
-	"mailporter/broker/internal/store":     Edge,
-	"mailporter/broker/internal/audit":     Edge,
-	"mailporter/broker/internal/service":   Edge,
-	"mailporter/broker/internal/bench":     Wiring,
-	"mailporter/broker/cmd":                Wiring,
+	"mailporter/broker/internal/token":          Word,
+	"mailporter/broker/internal/remedy":         Word,
+	"mailporter/broker/internal/policy":         Word,
+	"mailporter/broker/internal/keeper":         Engine,
+	"mailporter/broker/internal/directory":      Edge,
+	"mailporter/broker/internal/grant":          Edge,
+	"mailporter/broker/internal/store":          Edge,
+	"mailporter/broker/internal/audit":          Edge,
+	"mailporter/broker/internal/service":        Edge,
+	"mailporter/broker/internal/serviceaccount": Edge,
+	"mailporter/broker/internal/bench":          Wiring,
+	"mailporter/broker/cmd":                     Wiring,
 
 	"mailporter/workers/internal/mail":     Word,
 	"mailporter/workers/internal/fault":    Word,
@@ -67,6 +68,7 @@ var only = map[string][]string{
 		"mailporter/sandbox/cmd/demo"},
 	"github.com/emersion/go-imap/": {"mailporter/workers/internal/imap", "mailporter/sandbox"},
 	"github.com/AzureAD/":          {"mailporter/broker/internal/grant/microsoft"},
+	"github.com/coreos/go-oidc/":   {"mailporter/broker/internal/serviceaccount"},
 	"golang.org/x/oauth2":          {"mailporter/broker/internal/grant"},
 	"modernc.org/sqlite":           {"mailporter/broker/internal/store/file", "mailporter/workers/internal/state/file", "mailporter/sandbox"},
 }
