@@ -12,7 +12,13 @@ import (
 // as it is; any number of goroutines.
 type Limits struct {
 	mu    sync.Mutex
-	taken map[string]*rate.Limiter
+	taken map[share]*rate.Limiter
+}
+
+// share is one allowance. Rules of different rates give an identity one each: asking by the one must not renew the other.
+type share struct {
+	identity string
+	limit    rate.Limit
 }
 
 // Take uses one call of the identity's allowance and returns 0, or how long to wait until there is one again.
@@ -32,12 +38,13 @@ func (l *Limits) limiter(identity string, limit rate.Limit) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.taken == nil {
-		l.taken = map[string]*rate.Limiter{}
+		l.taken = map[share]*rate.Limiter{}
 	}
-	lim := l.taken[identity]
-	if lim == nil || lim.Limit() != limit {
+	key := share{identity, limit}
+	lim := l.taken[key]
+	if lim == nil {
 		lim = rate.NewLimiter(limit, burst(limit))
-		l.taken[identity] = lim
+		l.taken[key] = lim
 	}
 	return lim
 }

@@ -23,7 +23,11 @@ func read(doc *config.Doc) *Policy {
 	root := doc.Root()
 	p := &Policy{}
 	for _, m := range root.Maps("rules") {
-		p.Rules = append(p.Rules, readRule(m))
+		r := readRule(m)
+		if i := slices.IndexFunc(p.Rules, r.same); i >= 0 {
+			m.Warn("identity", "stands in the same rule at "+p.Rules[i].Where+" already", "remove one of the two")
+		}
+		p.Rules = append(p.Rules, r)
 	}
 	if len(p.Rules) == 0 && root.Present() {
 		root.Warn("rules", "there is no rule, so everything is denied", "add a rule with identity, mailboxes and verbs")
@@ -34,15 +38,13 @@ func read(doc *config.Doc) *Policy {
 
 func readRule(m *config.Map) Rule {
 	r := Rule{
-		Identity:   m.Require("identity", "write the worker's SPIFFE id, DNS name or common name; * stands for one segment"),
+		Identity:   m.Require("identity", "write the worker's SPIFFE id, service account, DNS name or common name; * stands for one segment"),
 		Mailboxes:  lower(m.Texts("mailboxes")),
 		TenantWide: m.Bool("tenant-wide", false),
 		Rate:       readRate(m),
 		Where:      fmt.Sprintf("%s:%d", filepath.Base(m.File()), m.Line()),
 	}
-	if len(r.Mailboxes) == 0 {
-		m.Complain("mailboxes", "names no mailbox", `write patterns: ["*@contoso.com"]`)
-	}
+	checkPatterns(m, r)
 	r.Protocols = words(m, "protocols", protocols)
 	for _, v := range words(m, "verbs", verbs) {
 		r.Verbs = append(r.Verbs, Verb(v))
@@ -52,6 +54,34 @@ func readRule(m *config.Map) Rule {
 	}
 	m.Done()
 	return r
+}
+
+// checkPatterns complains about what could never match anything.
+func checkPatterns(m *config.Map, r Rule) {
+	const remedy = `write patterns of addresses: ["*@contoso.com"]`
+	if len(r.Mailboxes) == 0 {
+		m.Complain("mailboxes", "names no mailbox", remedy)
+	}
+	for _, pattern := range r.Mailboxes {
+		if pattern != "*" && strings.Count(pattern, "@") != 1 {
+			m.Complain("mailboxes", fmt.Sprintf("%q matches no address", pattern), remedy)
+		}
+	}
+	if r.Identity != "" && segmentEnd(r.Identity) == '.' && !IsName(r.Identity) {
+		m.Complain("identity", fmt.Sprintf("%q matches no caller", r.Identity),
+			"write a URI (spiffe://...), a service account (system:serviceaccount:NAMESPACE:NAME), a DNS name or a common name")
+	}
+}
+
+// same says whether the other rule says nothing else.
+func (r Rule) same(other Rule) bool {
+	return r.Identity == other.Identity && r.TenantWide == other.TenantWide && r.Rate == other.Rate && sameWords(r.Mailboxes, other.Mailboxes) &&
+		sameWords(r.Protocols, other.Protocols) && sameWords(r.Verbs, other.Verbs)
+}
+
+// sameWords compares without regard to the order.
+func sameWords[W ~string](a, b []W) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // words reads a list of which each entry is one of the allowed words, in their spelling.

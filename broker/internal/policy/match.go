@@ -2,19 +2,32 @@ package policy
 
 import "strings"
 
-// matchIdentity compares an identity with a pattern in which * stands for any characters within one segment. Segments end
-// at / in URIs (spiffe://mail.example/imap-worker) and at . in DNS names: spiffe://mail.example/* is no
-// spiffe://mail.example/a/b, and *.mail.example is no a.b.mail.example.
+// ServiceAccounts is what the identities of Kubernetes service accounts begin with: system:serviceaccount:NAMESPACE:NAME.
+const ServiceAccounts = "system:serviceaccount:"
+
+// matchIdentity compares an identity with a pattern in which * stands for any characters within one segment. Identities are
+// of three kinds, and a pattern matches those of its own alone: URIs, whose segments end at /, service accounts, whose
+// segments end at :, and names, whose segments end at a dot. So spiffe://mail.example/* is no spiffe://mail.example/a/b,
+// system:serviceaccount:mail:* no account of another namespace, *.mail.example no a.b.mail.example, and * no URI.
 func matchIdentity(pattern, identity string) bool {
-	if identity == "" {
-		return false
-	}
-	end := byte('.')
-	if strings.Contains(pattern, "://") {
-		end = '/'
-	}
-	return match(pattern, identity, end)
+	end := segmentEnd(pattern)
+	return identity != "" && end == segmentEnd(identity) && match(pattern, identity, end)
 }
+
+// segmentEnd tells an identity's kind.
+func segmentEnd(s string) byte {
+	switch {
+	case strings.HasPrefix(s, ServiceAccounts):
+		return ':'
+	case strings.Contains(s, "://"):
+		return '/'
+	}
+	return '.'
+}
+
+// IsName says whether a certificate's DNS name or common name may stand for an identity: none may look like one of the other
+// kinds, which somebody else vouches for.
+func IsName(s string) bool { return s != "" && !strings.ContainsAny(s, ":/") }
 
 // matchMailbox compares an address with a pattern in which * stands for any characters but @. A lone * is every mailbox.
 func matchMailbox(pattern, address string) bool {
