@@ -24,6 +24,16 @@ func (s *Server) Do(args ...any) (any, error) {
 	return c.Do(ctx, args...).Result()
 }
 
+// User makes a user with a password and the rights of an ACL rule, as redis.conf writes them: "~prefix:* +get +set".
+func (s *Server) User(name, password, rules string) {
+	s.t.Helper()
+	args := []any{"ACL", "SETUSER", name, "reset", "on", ">" + password}
+	for _, r := range strings.Fields(rules) {
+		args = append(args, r)
+	}
+	s.must(args...)
+}
+
 // must is Do for what cannot fail.
 func (s *Server) must(args ...any) any {
 	s.t.Helper()

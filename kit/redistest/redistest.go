@@ -95,6 +95,22 @@ func (s *Server) Kill() {
 	s.kill()
 }
 
+// Stop freezes the server (SIGSTOP): its connections stay open and nothing is answered, until Continue.
+func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
+
+// Continue thaws a server that Stop froze.
+func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if s.running == nil {
+		s.t.Fatalf("redistest: %v to a server that does not run", sig)
+	}
+	if err := s.running.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // Restart starts a killed server again with what its files hold and returns when it serves.
 func (s *Server) Restart() {
 	s.t.Helper()

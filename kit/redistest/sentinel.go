@@ -97,6 +97,18 @@ func (s *Server) primary() string {
 	return net.JoinHostPort(fmt.Sprint(pair[0]), fmt.Sprint(pair[1]))
 }
 
+// Replicas are the servers that run and are not the primary.
+func (s *Sentinel) Replicas() (all []*Server) {
+	s.t.Helper()
+	primary := s.Primary()
+	for _, n := range s.nodes {
+		if n != primary && n.running != nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
 // Failover kills the primary and returns when another one is primary with all that is left as its replicas.
 func (s *Sentinel) Failover() {
 	s.t.Helper()

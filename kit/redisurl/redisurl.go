@@ -1,5 +1,6 @@
-// Package redisurl reads the address of a Redis as configuration names it: one server, Sentinels or a cluster. The broker's
-// store and the workers' state take the same forms.
+// Package redisurl is the way to a Redis as configuration names it: one server, Sentinels or a cluster. It reads the URL,
+// makes the client that our stores need, and looks whether the server would lose what it acknowledges. The broker's store
+// and the workers' state take the same forms.
 package redisurl
 
 import (

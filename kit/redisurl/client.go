@@ -1,0 +1,134 @@
+package redisurl
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrNotReplicated says that a write was done, but that no replica confirmed it: a failover now would lose it.
+var ErrNotReplicated = errors.New("redis has it, but none of its replicas confirmed that in time")
+
+// errAnswerLost hides what broke the connection from the library, which would send the command again.
+type errAnswerLost struct{ cause string }
+
+func (e errAnswerLost) Error() string { return "the answer of redis was lost: " + e.cause }
+
+// replicaTime is how long a replica may take to confirm a write. It is less than the time-out of reading.
+const replicaTime = time.Second
+
+// redirects is how often a command follows a slot that moves, waiting up to half a second each time. While a slot is
+// moving, redis answers TRYAGAIN to scripts whose keys lie on both sides.
+const redirects = 12
+
+// Open makes a client. It connects when it is first used. A command whose answer was lost is not sent again, in a cluster
+// neither; one that redis did not do (MOVED, ASK, TRYAGAIN) is.
+func Open(o *redis.UniversalOptions) redis.UniversalClient {
+	o.MaxRedirects = redirects
+	client := redis.NewUniversalClient(o)
+	switch c := client.(type) {
+	case *redis.ClusterClient:
+		c.OnNewNode(func(n *redis.Client) { n.AddHook(node{n}) })
+	case *redis.Client:
+		c.AddHook(node{c})
+	}
+	return client
+}
+
+// confirmation is what became of the writes of a context.
+type confirmation struct{ missing bool }
+
+type confirmationKey struct{}
+
+// Replicated returns a context whose commands are followed by WAIT for one replica, on the same connection, if the server
+// has any. The function tells, after the last of them, whether one confirmed them all: nil or ErrNotReplicated. Replication
+// is asynchronous: without this a failover loses what was acknowledged last. For one goroutine.
+func Replicated(ctx context.Context) (context.Context, func() error) {
+	c := &confirmation{}
+	return context.WithValue(ctx, confirmationKey{}, c), func() error {
+		if c.missing {
+			return ErrNotReplicated
+		}
+		return nil
+	}
+}
+
+func confirmed(ctx context.Context) *confirmation {
+	c, _ := ctx.Value(confirmationKey{}).(*confirmation)
+	return c
+}
+
+// node stands between the library and one server; in a cluster there is one for each.
+type node struct{ client *redis.Client }
+
+// DialHook implements redis.Hook.
+func (n node) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook implements redis.Hook. WAIT speaks of its own connection's writes, so it goes into one pipeline with them.
+func (n node) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if confirmed(ctx) == nil {
+			return final(next(ctx, cmd))
+		}
+		pipe := n.client.Pipeline()
+		if err := pipe.Process(ctx, cmd); err != nil {
+			return err
+		}
+		_, err := pipe.Exec(ctx)
+		if cmd.Err() != nil {
+			return final(cmd.Err())
+		}
+		return final(err)
+	}
+}
+
+// ProcessPipelineHook implements redis.Hook. A cluster's redirection (ASKING and the command) comes this way as well.
+func (n node) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c := confirmed(ctx)
+		if c == nil {
+			return next(ctx, cmds)
+		}
+		replicas, err := n.replicas(ctx)
+		if err != nil {
+			for _, cmd := range cmds {
+				cmd.SetErr(err)
+			}
+			return err
+		}
+		if replicas == 0 {
+			return next(ctx, cmds)
+		}
+		wait := redis.NewIntCmd(ctx, "wait", 1, replicaTime.Milliseconds())
+		err = next(ctx, append(slices.Clip(cmds), wait))
+		c.missing = c.missing || wait.Val() < 1
+		return err
+	}
+}
+
+// replicas is how many there are now: waiting for one that does not exist would fail every write.
+func (n node) replicas(ctx context.Context) (int, error) {
+	info, err := n.client.Info(context.WithValue(ctx, confirmationKey{}, nil), "replication").Result()
+	return strings.Count(info, "state="), err
+}
+
+// final makes an error final that the library would try to mend by sending the command again, unless it was never sent.
+func final(err error) error {
+	var answered redis.Error
+	var network net.Error
+	var op *net.OpError
+	switch {
+	case err == nil, errors.As(err, &answered), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, redis.ErrClosed), errors.Is(err, redis.ErrPoolTimeout), errors.As(err, &op) && op.Op == "dial":
+		return err
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
+		return errAnswerLost{err.Error()}
+	}
+	return err
+}
