@@ -67,9 +67,8 @@ func checkPatterns(m *config.Map, r Rule) {
 			m.Complain("mailboxes", fmt.Sprintf("%q matches no address", pattern), remedy)
 		}
 	}
-	if r.Identity != "" && segmentEnd(r.Identity) == '.' && !IsName(r.Identity) {
-		m.Complain("identity", fmt.Sprintf("%q matches no caller", r.Identity),
-			"write a URI (spiffe://...), a service account (system:serviceaccount:NAMESPACE:NAME), a DNS name or a common name")
+	if strings.HasPrefix(r.Identity, "system:") && IsName(r.Identity) {
+		m.Complain("identity", fmt.Sprintf("%q matches no caller", r.Identity), "write system:serviceaccount:NAMESPACE:NAME; * stands for either")
 	}
 }
 

@@ -27,7 +27,7 @@ func segmentEnd(s string) byte {
 
 // IsName says whether a certificate's DNS name or common name may stand for an identity: none may look like one of the other
 // kinds, which somebody else vouches for.
-func IsName(s string) bool { return s != "" && !strings.ContainsAny(s, ":/") }
+func IsName(s string) bool { return s != "" && segmentEnd(s) == '.' }
 
 // matchMailbox compares an address with a pattern in which * stands for any characters but @. A lone * is every mailbox.
 func matchMailbox(pattern, address string) bool {

@@ -65,9 +65,7 @@ func (r *refusal) send(ctx context.Context) error {
 	return r.Err()
 }
 
-// denied is the one answer to forbidden and unknown mailboxes: nobody may find out which addresses exist.
-func denied() error { return deniedRefusal().Err() }
-
+// deniedRefusal is the one answer to forbidden and unknown mailboxes: nobody may find out which addresses exist.
 func deniedRefusal() *refusal {
 	return refuse(codes.PermissionDenied, "POLICY_DENIED", string(remedy.WrongConfig), "the policy does not allow this, or there is no such mailbox",
 		"have the operator of the broker check policy and mailboxes; the audit has the reason")

@@ -121,6 +121,7 @@ type broker struct {
 	audit  *lines
 	log    *lines
 	ca     *certtest.CA
+	accept Accounts
 	addr   string
 	stop   context.CancelFunc
 	ended  chan error
@@ -167,7 +168,13 @@ func (l *lines) last(t *testing.T) audit.Entry {
 
 func newBroker(t *testing.T) *broker {
 	t.Helper()
-	b := &broker{t: t, dir: t.TempDir(), keeper: &tokens{ask: good}, audit: &lines{}, log: &lines{}, ended: make(chan error, 1)}
+	return newBrokerFor(t, nil)
+}
+
+// newBrokerFor accepts service-account tokens as well.
+func newBrokerFor(t *testing.T, accounts Accounts) *broker {
+	t.Helper()
+	b := &broker{accept: accounts, t: t, dir: t.TempDir(), keeper: &tokens{ask: good}, audit: &lines{}, log: &lines{}, ended: make(chan error, 1)}
 	b.write("broker.yaml", "policy: policy.yaml\nmailboxes: [m/*.yaml]\n")
 	b.write("policy.yaml", policyFile)
 	b.write("m/a.yaml", mailboxFile)
@@ -201,7 +208,7 @@ func (b *broker) serve() {
 	}
 	log := slog.New(slog.NewTextHandler(b.log, nil))
 	b.server = New(Config{Tokens: b.keeper, Directory: directory.Open(path, c, log), Audit: audit.To(b.audit), Log: log,
-		Metrics: prometheus.NewRegistry(), TLS: &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: b.ca.Pool(),
+		Metrics: prometheus.NewRegistry(), Accounts: b.accept, TLS: &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: b.ca.Pool(),
 			Certificates: []tls.Certificate{b.certificate(certtest.Options{CommonName: "broker", IP: []net.IP{net.IPv4(127, 0, 0, 1)}})}}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

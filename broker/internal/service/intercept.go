@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"crypto/rand"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"mailporter/broker/internal/audit"
 	"mailporter/broker/internal/policy"
 )
 
@@ -49,7 +51,8 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		s.metrics.seconds.WithLabelValues(method).Observe(time.Since(start).Seconds())
 		s.metrics.ended(method, err)
 	}()
-	if err := s.admit(ctx, info.FullMethod); err != nil {
+	ctx, err = s.admit(ctx, info.FullMethod)
+	if err != nil {
 		return nil, err
 	}
 	return next(ctx, req)
@@ -65,10 +68,35 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		s.metrics.streams.Dec()
 		s.metrics.ended(method, err)
 	}()
-	if err := s.admit(ss.Context(), info.FullMethod); err != nil {
+	ctx, err := s.admit(ss.Context(), info.FullMethod)
+	if err != nil {
 		return err
 	}
-	return next(srv, ss)
+	return s.whileProved(ctx, ss, func(ss grpc.ServerStream) error { return next(srv, ss) })
+}
+
+// admitted is a stream whose context knows the caller.
+type admitted struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (a admitted) Context() context.Context { return a.ctx }
+
+// whileProved runs a stream for as long as its caller is proved: a token's stream ends with the token, and the caller comes
+// again with the next one, as it does when the server ends streams for other reasons.
+func (s *Server) whileProved(ctx context.Context, ss grpc.ServerStream, run func(grpc.ServerStream) error) error {
+	until := s.callerOf(ctx).until
+	if until.IsZero() {
+		return run(admitted{ss, ctx})
+	}
+	bounded, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	err := run(admitted{ss, bounded})
+	if bounded.Err() != nil && ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 // recovered logs where it happened and not what was panicked with: that may hold anything.
@@ -77,15 +105,24 @@ func (s *Server) recovered(method string) error {
 	return refuse(codes.Internal, "INTERNAL", "", "the broker failed in this call", "report this with the broker's log").Err()
 }
 
-// admit refuses callers that did not prove who they are, and shows the list of services to operators and this machine only.
-func (s *Server) admit(ctx context.Context, full string) error {
-	c := s.callerOf(ctx)
-	if c.identity == "" {
-		return refuse(codes.Unauthenticated, "CALLER_NOT_AUTHENTICATED", "wrong-config", "the client certificate names nobody",
-			"give the worker a certificate with a SPIFFE URI, a DNS name or a common name").Err()
+// admit finds out who calls, once for each call, and puts it into the context. It refuses callers that did not prove who they
+// are, and shows the list of services to operators and this machine only. What it refuses stands in the audit.
+func (s *Server) admit(ctx context.Context, full string) (context.Context, error) {
+	c, no := s.identify(ctx)
+	why := "not authenticated"
+	if no == nil && strings.HasPrefix(full, "/grpc.reflection.") && !c.local && !s.Directory.Now().Policy.Holds(c.identity, policy.Admin) {
+		no, why = deniedRefusal(), policy.NoRule
 	}
-	if strings.HasPrefix(full, "/grpc.reflection.") && !c.local && !s.Directory.Now().Policy.Holds(c.identity, policy.Admin) {
-		return denied()
+	if no != nil {
+		return ctx, s.turnAway(ctx, short(full), c, why, no)
 	}
-	return nil
+	return context.WithValue(ctx, callerKey{}, c), nil
+}
+
+// turnAway writes the audit line of a call that never reached its method.
+func (s *Server) turnAway(ctx context.Context, method string, who *caller, why string, no *refusal) error {
+	c := &call{server: s, start: time.Now()}
+	c.entry = audit.Entry{Time: c.start.UTC(), Request: rand.Text(), Identity: who.identity, Peer: who.address, Method: method,
+		Decision: audit.Deny, Rule: why}
+	return c.close(ctx, no)
 }

@@ -43,6 +43,7 @@ type Config struct {
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 	TLS       *tls.Config // nil: plain text, which is for loopback only; every caller is then "insecure"
+	Accounts  Accounts    // nil: every caller must show a certificate
 }
 
 // Server serves the broker's contract.
@@ -70,9 +71,14 @@ func New(c Config) *Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.MaxRecvMsgSize(1 << 20),
+		grpc.MaxHeaderListSize(64 << 10), // anybody may send headers: the default is 16 MiB
 	}
 	if c.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(c.TLS)))
+		conf := c.TLS
+		if c.Accounts != nil {
+			conf = certificateOptional(conf)
+		}
+		options = append(options, grpc.Creds(credentials.NewTLS(conf)))
 	}
 	s.grpc = grpc.NewServer(options...)
 	brokerv1.RegisterTokenServiceServer(s.grpc, s)
