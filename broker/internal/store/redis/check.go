@@ -4,43 +4,41 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"time"
 
-	"github.com/redis/go-redis/v9"
+	"mailporter/kit/redisurl"
 )
 
-// check looks once whether this Redis would lose refresh tokens, and says so in the log. Managed services forbid CONFIG,
-// so it reads INFO.
-func check(ctx context.Context, client redis.UniversalClient, log *slog.Logger) {
-	info, err := client.Info(ctx, "persistence", "memory").Result()
-	if err != nil {
-		if ctx.Err() == nil {
+// checkPause is the time between two tries while Redis does not answer.
+const checkPause = 5 * time.Second
+
+// check looks, as soon as Redis answers, whether it would lose refresh tokens, and says so in the log, once.
+func (s *Store) check(ctx context.Context, log *slog.Logger) {
+	for tries := 0; ; tries++ {
+		r, err := redisurl.Inspect(ctx, s.client)
+		if err == nil {
+			tell(r, log)
+			return
+		}
+		if tries == 0 && ctx.Err() == nil {
 			log.Warn("redis does not answer yet; tokens are kept in memory and rotating refresh tokens wait", "error", err)
 		}
-		return
-	}
-	for _, w := range warnings(fields(info)) {
-		log.Warn("redis may lose rotated refresh tokens", "because", w)
-	}
-}
-
-func fields(info string) map[string]string {
-	all := map[string]string{}
-	for line := range strings.Lines(info) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			all[k] = v
+		select {
+		case <-time.After(checkPause):
+		case <-ctx.Done():
+			return
 		}
 	}
-	return all
 }
 
-func warnings(info map[string]string) []string {
-	var all []string
-	if info["aof_enabled"] == "0" {
-		all = append(all, "appendonly is off: what was written since the last snapshot is lost with the process; set appendonly yes")
+func tell(r redisurl.Report, log *slog.Logger) {
+	for _, f := range r.Findings {
+		if f.Setting == "maxmemory-policy" && strings.HasPrefix(f.Is, "volatile-") {
+			continue // it drops only keys that lapse anyway: tokens and leases
+		}
+		log.Warn("redis may lose rotated refresh tokens", "server", f.Server, "setting", f.Setting, "is", f.Is, "should-be", f.ShouldBe, "because", f.Because)
 	}
-	// volatile-* drops only keys that lapse anyway: tokens and leases.
-	if policy := info["maxmemory_policy"]; info["maxmemory"] != "0" && strings.HasPrefix(policy, "allkeys") {
-		all = append(all, "maxmemory-policy is "+policy+": records may be evicted; set noeviction or volatile-ttl")
+	for _, u := range r.Unknown {
+		log.Warn("redis does not let its user see whether it may lose refresh tokens", "setting", u)
 	}
-	return all
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -22,7 +23,7 @@ type Store struct {
 	sealer  *seal.Sealer
 	changes chan string
 	pubsub  *redis.PubSub
-	done    chan struct{} // closed when nothing of it runs any more
+	running sync.WaitGroup // what goes on in the background
 	stop    context.CancelFunc
 }
 
@@ -48,18 +49,17 @@ func Open(c Config, s *seal.Sealer, log *slog.Logger) (*Store, error) {
 	if !c.Password.Empty() {
 		o.Password = c.Password.Reveal()
 	}
-	client := redis.NewUniversalClient(o)
+	client := redisurl.Open(o)
 	ctx, stop := context.WithCancel(context.Background())
-	st := &Store{client: client, sealer: s, changes: make(chan string, 256), done: make(chan struct{}), stop: stop}
+	st := &Store{client: client, sealer: s, changes: make(chan string, 256), stop: stop}
 	st.pubsub = client.Subscribe(ctx, channel)
-	go st.follow(ctx, log)
+	st.running.Go(st.follow)
+	st.running.Go(func() { st.check(ctx, log) })
 	return st, nil
 }
 
 // follow passes on what other brokers publish. Missing some is allowed, so a full channel drops.
-func (s *Store) follow(ctx context.Context, log *slog.Logger) {
-	defer close(s.done)
-	check(ctx, s.client, log)
+func (s *Store) follow() {
 	for m := range s.pubsub.Channel() {
 		select {
 		case s.changes <- m.Payload:
@@ -72,7 +72,7 @@ func (s *Store) follow(ctx context.Context, log *slog.Logger) {
 func (s *Store) Close() error {
 	s.stop()
 	err := s.pubsub.Close()
-	<-s.done
+	s.running.Wait()
 	return errors.Join(err, s.client.Close())
 }
 
