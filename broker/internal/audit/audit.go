@@ -6,11 +6,11 @@
 package audit
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -50,19 +50,26 @@ type Log struct {
 	path string // empty = out was given
 
 	mu   sync.Mutex // guards next
-	next *batch     // takes lines until somebody writes it
+	next *batch     // takes lines until the first of its callers writes it
 
-	io   sync.Mutex // held while writing
-	out  io.Writer
-	torn bool // the last write ended within a line
+	io    sync.Mutex // held while writing
+	out   io.Writer
+	torn  bool   // the last write ended within a line
+	spare []byte // the buffer of the batch before
 }
 
-// batch is the lines of callers that wait for one write together: a system call each would put them in a queue.
+// batch is the lines of callers that wait for one write together: a system call each would put them in a queue. The first
+// of them writes; the others wait, and never for the lock.
 type batch struct {
 	lines []byte
-	done  bool
-	err   error
+	done  chan struct{} // closed once the lines are written, or not
+	err   error         // set before
 }
+
+func newBatch(buffer []byte) *batch { return &batch{lines: buffer[:0], done: make(chan struct{})} }
+
+// mostSpare bounds the buffer that is kept, in bytes: a stampede's is not.
+const mostSpare = 1 << 20
 
 // Open appends to the file at path, which is made with mode 0600.
 func Open(path string) (*Log, error) {
@@ -70,11 +77,11 @@ func Open(path string) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Log{path: path, out: f, next: &batch{}}, nil
+	return &Log{path: path, out: f, next: newBatch(nil)}, nil
 }
 
 // To writes to w: standard output.
-func To(w io.Writer) *Log { return &Log{out: w, next: &batch{}} }
+func To(w io.Writer) *Log { return &Log{out: w, next: newBatch(nil)} }
 
 func openFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -86,29 +93,38 @@ func openFile(path string) (*os.File, error) {
 
 // Write returns once the line is with the operating system. An error means that nobody may be told the answer.
 func (l *Log) Write(e Entry) error {
-	line, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
+	line := lines.Get().(*[]byte)
+	defer lines.Put(line)
+	*line = append(e.appendJSON((*line)[:0]), '\n')
+
 	l.mu.Lock()
 	b := l.next
-	b.lines = append(append(b.lines, line...), '\n')
+	first := len(b.lines) == 0
+	b.lines = append(b.lines, *line...)
 	l.mu.Unlock()
-	return l.write(b)
+	if first {
+		l.write(b)
+	}
+	<-b.done
+	return b.err
 }
 
-// write writes the batch, unless somebody else of the batch has done it meanwhile.
-func (l *Log) write(b *batch) error {
+// lines are buffers to encode in, outside of every lock.
+var lines = sync.Pool{New: func() any { return new([]byte) }}
+
+// write takes the batch out of the way of new lines and writes it.
+func (l *Log) write(b *batch) {
+	runtime.Gosched() // callers that are as far as this may join
 	l.io.Lock()
 	defer l.io.Unlock()
-	if b.done {
-		return b.err
-	}
 	l.mu.Lock()
-	l.next = &batch{}
+	l.next = newBatch(l.spare)
 	l.mu.Unlock()
-	b.done, b.err = true, l.put(b.lines)
-	return b.err
+	b.err = l.put(b.lines)
+	if l.spare = b.lines; cap(l.spare) > mostSpare {
+		l.spare = nil
+	}
+	close(b.done)
 }
 
 // put writes lines. After a write that failed in the middle of a line, the next begins on a new one.
