@@ -21,6 +21,9 @@ type (
 	GoogleClient = idp.GoogleClient
 	GoogleUser   = idp.GoogleUser
 	RefreshToken = idp.Seed
+
+	ServiceAccount = idp.ServiceAccount
+	ServiceKey     = idp.ServiceKey
 )
 
 // Config says what the sandbox simulates. The zero value starts, with nobody in it.

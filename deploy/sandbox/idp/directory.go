@@ -57,6 +57,10 @@ func (d *Directory) validate() error {
 	for _, c := range d.google.Clients {
 		once("google client id", c.ID)
 	}
+	for _, a := range d.google.ServiceAccounts {
+		once("service account", a.Email)
+		errs = append(errs, a.checkKeys())
+	}
 	for _, u := range d.google.Users {
 		once("user", u.Address)
 	}

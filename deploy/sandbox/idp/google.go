@@ -25,6 +25,8 @@ func (s *Server) googleToken(r *http.Request) reply {
 	switch kind {
 	case "":
 		return s.googleRefuse(http.StatusBadRequest, "unsupported_grant_type", "Invalid grant_type: ")
+	case jwtGrant:
+		return s.googleAssertion(r)
 	case "refresh_token":
 	default:
 		return s.googleRefuse(http.StatusBadRequest, "unsupported_grant_type", "Invalid grant_type: "+kind)
@@ -77,12 +79,17 @@ func (s *Server) googleRefresh(r *http.Request, client GoogleClient) reply {
 		s.issuer.state.revoked(token, g.Tenant, g.User, g.Issued) {
 		return s.googleRefuse(http.StatusBadRequest, "invalid_grant", "Token has been expired or revoked.")
 	}
-	access, c, err := s.issuer.Access(Claims{Tenant: GoogleTenant, Client: client.ID, User: g.User, Scopes: g.Scopes})
+	return s.googleAccess(Claims{Client: client.ID, User: g.User, Scopes: g.Scopes})
+}
+
+// googleAccess answers with an access token. No refresh token comes with it: the old one stays the one.
+func (s *Server) googleAccess(c Claims) reply {
+	c.Tenant = GoogleTenant
+	access, c, err := s.issuer.Access(c)
 	if err != nil {
 		s.config.Log.Error("token request failed", "error", err)
 		return s.googleRefuse(http.StatusInternalServerError, "internal_failure", "")
 	}
-	// No refresh token comes back: the old one stays the one.
 	return jsonReply(http.StatusOK, map[string]any{
 		"access_token": access, "expires_in": int(s.issuer.life / time.Second), "scope": strings.Join(c.Scopes, " "),
 		"token_type": "Bearer",
@@ -93,7 +100,7 @@ func (s *Server) googleMetadata(*http.Request) reply {
 	base := s.config.Base + "/google"
 	return jsonReply(http.StatusOK, map[string]any{
 		"issuer": base, "token_endpoint": base + "/token", "revocation_endpoint": base + "/revoke",
-		"grant_types_supported": []string{"refresh_token"},
+		"grant_types_supported": []string{"refresh_token", jwtGrant},
 	})
 }
 

@@ -13,7 +13,7 @@ type Requests struct {
 	Refused int            `json:"refused"`
 	Client  map[string]int `json:"client"`
 	Grant   map[string]int `json:"grant"`
-	// User counts by the user of password and refresh_token requests.
+	// User counts by the user of password and refresh_token requests, and by the subject of assertions.
 	User map[string]int `json:"user"`
 	// Code counts refusals by AADSTS number (Entra).
 	Code map[int]int `json:"code"`

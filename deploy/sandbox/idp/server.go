@@ -110,6 +110,9 @@ func (s *Server) who(r *http.Request) (client, user string) {
 	if g, err := s.grantOf(r.PostForm.Get("refresh_token")); err == nil {
 		user = g.User
 	}
+	if c, err := peek(r.PostForm.Get("assertion")); err == nil && r.PostForm.Get("grant_type") == jwtGrant {
+		client, user = c.Issuer, c.Subject
+	}
 	return client, user
 }
 

@@ -70,6 +70,8 @@ type Google struct {
 	Domains []string       `yaml:"domains"`
 	Clients []GoogleClient `yaml:"clients"`
 	Users   []GoogleUser   `yaml:"users"`
+
+	ServiceAccounts []ServiceAccount `yaml:"service-accounts"`
 }
 
 // A GoogleClient is an OAuth client of a Google project.
