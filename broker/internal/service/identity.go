@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
@@ -26,7 +25,7 @@ type Accounts interface {
 // insecure is every caller's identity where there is no TLS.
 const insecure = "insecure"
 
-// caller is who asks, and from where.
+// caller is who asks, and from where. It is not changed once a call knows it.
 type caller struct {
 	identity string // empty: not proved
 	address  string
@@ -50,23 +49,25 @@ func (s *Server) callerOf(ctx context.Context) caller {
 func (s *Server) identify(ctx context.Context) (*caller, *refusal) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return &caller{}, refuse(codes.Internal, "INTERNAL", string(remedy.Transient), "the call has no peer", "report this with the broker's log")
+		return &caller{}, noPeer()
 	}
-	c := &caller{address: p.Addr.String(), local: isLoopback(p.Addr)}
-	if s.TLS == nil {
-		c.identity = insecure
-		return c, nil
+	conn, ok := p.AuthInfo.(*connection)
+	switch {
+	case !ok:
+		return &caller{}, noPeer()
+	case conn.caller.identity != "":
+		return &conn.caller, nil
+	case conn.certified:
+		return &conn.caller, anonymous("the client certificate names nobody", "give the worker a certificate with a SPIFFE URI, a DNS name or a common name")
+	case s.Accounts == nil:
+		return &conn.caller, anonymous("there is no client certificate", "give the worker a certificate")
 	}
-	if info, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(info.State.VerifiedChains) > 0 {
-		if c.identity = identityOf(info.State.VerifiedChains[0][0]); c.identity == "" {
-			return c, anonymous("the client certificate names nobody", "give the worker a certificate with a SPIFFE URI, a DNS name or a common name")
-		}
-		return c, nil
-	}
-	if s.Accounts == nil {
-		return c, anonymous("there is no client certificate", "give the worker a certificate")
-	}
-	return c, s.prove(ctx, c)
+	c := conn.caller // of this call alone: the next one may bring another token
+	return &c, s.prove(ctx, &c)
+}
+
+func noPeer() *refusal {
+	return refuse(codes.Internal, "INTERNAL", string(remedy.Transient), "the call has no peer", "report this with the broker's log")
 }
 
 // prove makes the caller the one whose token came with the call.

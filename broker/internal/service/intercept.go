@@ -21,6 +21,14 @@ type metrics struct {
 	calls   *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
 	streams prometheus.Gauge
+	methods map[string]*meter // by full name: those of the server
+}
+
+// meter is the meters of one method, found by their labels once and not at every call.
+type meter struct {
+	method  string // without its service
+	ok      prometheus.Counter
+	seconds prometheus.Observer // nil for streams
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -30,25 +38,43 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "broker_call_seconds",
 			Help: "How long unary gRPC calls took.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10)}, []string{"method"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{Name: "broker_streams", Help: "Streams that are open."}),
+		methods: map[string]*meter{},
 	}
 	r.MustRegister(m.calls, m.seconds, m.streams)
 	return m
 }
 
-func (m *metrics) ended(method string, err error) {
-	m.calls.WithLabelValues(method, status.Code(err).String()).Inc()
+// expect makes the meters of all methods; calls of others do not get as far as here.
+func (m *metrics) expect(services map[string]grpc.ServiceInfo) {
+	for service, info := range services {
+		for _, method := range info.Methods {
+			full := "/" + service + "/" + method.Name
+			m.methods[full] = &meter{method: method.Name, ok: m.calls.WithLabelValues(method.Name, codes.OK.String())}
+			if !method.IsClientStream && !method.IsServerStream {
+				m.methods[full].seconds = m.seconds.WithLabelValues(method.Name)
+			}
+		}
+	}
+}
+
+func (m *metrics) ended(method *meter, err error) {
+	if err == nil {
+		method.ok.Inc()
+		return
+	}
+	m.calls.WithLabelValues(method.method, status.Code(err).String()).Inc()
 }
 
 // short is the method without its service: AcquireToken.
 func short(full string) string { return full[strings.LastIndexByte(full, '/')+1:] }
 
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	start, method := time.Now(), short(info.FullMethod)
+	start, method := time.Now(), s.metrics.methods[info.FullMethod]
 	defer func() {
 		if r := recover(); r != nil {
-			resp, err = nil, s.recovered(method)
+			resp, err = nil, s.recovered(method.method)
 		}
-		s.metrics.seconds.WithLabelValues(method).Observe(time.Since(start).Seconds())
+		method.seconds.Observe(time.Since(start).Seconds())
 		s.metrics.ended(method, err)
 	}()
 	ctx, err = s.admit(ctx, info.FullMethod)
@@ -59,11 +85,11 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 }
 
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	method := short(info.FullMethod)
+	method := s.metrics.methods[info.FullMethod]
 	s.metrics.streams.Inc()
 	defer func() {
 		if r := recover(); r != nil {
-			err = s.recovered(method)
+			err = s.recovered(method.method)
 		}
 		s.metrics.streams.Dec()
 		s.metrics.ended(method, err)

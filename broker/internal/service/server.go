@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -64,7 +63,12 @@ type Server struct {
 // New makes a Server that does not listen yet.
 func New(c Config) *Server {
 	s := &Server{Config: c, metrics: newMetrics(c.Metrics), health: health.NewServer(), draining: make(chan struct{})}
+	conf := c.TLS
+	if conf != nil && c.Accounts != nil {
+		conf = certificateOptional(conf)
+	}
 	options := []grpc.ServerOption{
+		grpc.Creds(knowingCredentials(conf)),
 		grpc.ChainUnaryInterceptor(s.unary),
 		grpc.ChainStreamInterceptor(s.stream),
 		// Workers ping idle connections every 10 s at most; grpc's own limit of 5 min would cut them off.
@@ -73,19 +77,13 @@ func New(c Config) *Server {
 		grpc.MaxRecvMsgSize(1 << 20),
 		grpc.MaxHeaderListSize(64 << 10), // anybody may send headers: the default is 16 MiB
 	}
-	if c.TLS != nil {
-		conf := c.TLS
-		if c.Accounts != nil {
-			conf = certificateOptional(conf)
-		}
-		options = append(options, grpc.Creds(credentials.NewTLS(conf)))
-	}
 	s.grpc = grpc.NewServer(options...)
 	brokerv1.RegisterTokenServiceServer(s.grpc, s)
 	brokerv1.RegisterMailboxServiceServer(s.grpc, s)
 	brokerv1.RegisterEnrollmentServiceServer(s.grpc, s)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
+	s.metrics.expect(s.grpc.GetServiceInfo())
 	return s
 }
 
