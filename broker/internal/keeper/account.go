@@ -24,6 +24,7 @@ type account struct {
 	healthy secret.Fingerprint          // of the client secret or certificate that worked last
 	refused map[secret.Fingerprint]bool // those that the provider refused last
 	forced  []time.Time                 // renewals forced by refused tokens, oldest first
+	watched []*slot                     // those with lookouts
 }
 
 // sight is the store's record as it was last seen.
@@ -44,9 +45,10 @@ func (a *account) changed() {
 	a.forget()
 	a.epoch.Add(1)
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	close(a.moved)
 	a.moved = make(chan struct{})
+	a.mu.Unlock()
+	a.stir()
 }
 
 // news is closed at the next change.

@@ -46,6 +46,10 @@ func (k *Keeper) fromMemory(s *slot, w Wish, h *held, now time.Time) Handout {
 
 func (k *Keeper) handout(s *slot, w Wish, h *held, from Source) Handout {
 	k.meters.handout(from)
+	return s.describe(w, h, from)
+}
+
+func (s *slot) describe(w Wish, h *held, from Source) Handout {
 	return Handout{
 		Token: h.token, UsableUntil: h.token.UsableUntil(w.Margin), RenewAt: h.token.RenewAt(w.Margin, h.jitter),
 		Warning: s.warning(h), Source: from,
@@ -148,4 +152,5 @@ func (k *Keeper) fly(s *slot, w Wish, f *flight) {
 	s.flight = nil
 	s.mu.Unlock()
 	close(f.done)
+	s.news(f)
 }

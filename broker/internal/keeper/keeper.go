@@ -113,10 +113,11 @@ func (k *Keeper) listen() {
 				return
 			}
 			k.mu.Lock()
-			for _, a := range k.accounts[id] {
+			known := slices.Clone(k.accounts[id])
+			k.mu.Unlock()
+			for _, a := range known {
 				a.changed()
 			}
-			k.mu.Unlock()
 		}
 	}
 }

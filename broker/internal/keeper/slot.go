@@ -27,8 +27,9 @@ type slot struct {
 	mints   atomic.Int64 // tokens that this process got from the provider
 	quiet   atomic.Int64 // Unix nanoseconds: no background renewal before
 
-	mu     sync.Mutex
-	flight *flight // the renewal under way, or nil
+	mu       sync.Mutex
+	flight   *flight                    // the renewal under way, or nil
+	lookouts map[time.Duration]*lookout // by margin
 }
 
 // held is a token in memory with what is worth computing once.

@@ -71,5 +71,6 @@ func (k *Keeper) Reset(ctx context.Context, c *token.Credential) error {
 	a.mu.Lock()
 	a.forced = nil
 	a.mu.Unlock()
+	a.stir()
 	return nil
 }
