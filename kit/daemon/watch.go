@@ -49,6 +49,7 @@ type watcher struct {
 	log     *slog.Logger
 	notify  *fsnotify.Watcher
 	watched map[string]bool // folders
+	files   map[string]bool // what was looked at, and what is behind it if that is a link
 	sum     [sha256.Size]byte
 }
 
@@ -63,8 +64,8 @@ func (w *watcher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.notify.Events:
-			if due == nil { // counted from the first, or a busy folder would put it off for ever
+		case e := <-w.notify.Events:
+			if due == nil && w.concerns(e) { // counted from the first, or a busy folder would put it off for ever
 				due = time.After(settle)
 			}
 			continue
@@ -76,6 +77,12 @@ func (w *watcher) run(ctx context.Context) {
 		due = nil
 		w.check()
 	}
+}
+
+// concerns says whether an event may have to do with the files: those that lie beside them and are only written to, such as
+// a log that grows with every call, do not. Whatever appears or goes may be a link on the way to one.
+func (w *watcher) concerns(e fsnotify.Event) bool {
+	return e.Has(fsnotify.Create) || e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) || w.files[filepath.Clean(e.Name)]
 }
 
 // check compares contents: most events mean nothing, and one change makes several.
@@ -162,9 +169,14 @@ func nearest(dir string) string {
 // look sums up names and contents of all files.
 func (w *watcher) look() [sha256.Size]byte {
 	h := sha256.New()
+	w.files = map[string]bool{}
 	for _, p := range w.paths {
 		for _, path := range matches(p) {
 			sumFile(h, path)
+			w.files[filepath.Clean(path)] = true
+			if real, err := filepath.EvalSymlinks(path); err == nil {
+				w.files[real] = true
+			}
 		}
 	}
 	return [sha256.Size]byte(h.Sum(nil))

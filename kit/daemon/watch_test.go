@@ -116,6 +116,56 @@ func TestWatchComparesContents(t *testing.T) {
 	}
 }
 
+// A log beside the configuration is written to with every call: nobody needs to read all files for that.
+func TestWatchIsNotConcernedByLogs(t *testing.T) {
+	dir := t.TempDir()
+	log, link := dir+"/audit.jsonl", dir+"/link.yaml"
+	real := write(t, dir+"/real/a.yaml", "1")
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{paths: []string{dir + "/*.yaml"}}
+	w.look()
+	for name, tc := range map[string]struct {
+		event fsnotify.Event
+		want  bool
+	}{
+		"log written":           {fsnotify.Event{Name: log, Op: fsnotify.Write}, false},
+		"log renamed":           {fsnotify.Event{Name: log, Op: fsnotify.Rename}, true},
+		"something appears":     {fsnotify.Event{Name: dir + "/..data", Op: fsnotify.Create}, true},
+		"something goes":        {fsnotify.Event{Name: dir + "/..data", Op: fsnotify.Remove}, true},
+		"file written":          {fsnotify.Event{Name: dir + "/./link.yaml", Op: fsnotify.Write}, true},
+		"file behind a link":    {fsnotify.Event{Name: real, Op: fsnotify.Write}, true},
+		"file readable for all": {fsnotify.Event{Name: link, Op: fsnotify.Chmod}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := w.concerns(tc.event); got != tc.want {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+}
+
+// Paths may be relative to where the program was started.
+func TestWatchRelativePath(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write(t, dir+"/a", "1")
+	changes := watching(t, "./a")
+	write(t, dir+"/a", "2")
+	once(t, changes)
+}
+
+// A file that appeared after the start is one of the files from then on.
+func TestWatchFollowsWhatAppeared(t *testing.T) {
+	dir := t.TempDir()
+	changes := watching(t, dir+"/*.yaml")
+	for _, text := range []string{"1", "2", "3"} {
+		write(t, dir+"/new.yaml", text)
+		once(t, changes)
+	}
+}
+
 func TestWatchBadPattern(t *testing.T) {
 	dir := t.TempDir()
 	changes := watching(t, dir+"/[a")
