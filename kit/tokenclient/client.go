@@ -2,6 +2,7 @@ package tokenclient
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,11 +23,12 @@ import (
 
 // Config says how to reach the broker.
 type Config struct {
-	Address  string                // gRPC target: broker:9443, or dns:///broker:9443 to spread over all its addresses
-	TLS      daemon.TLSFiles       // this worker's certificate and the CA of the broker's
-	Insecure bool                  // plain text; loopback only
-	Metrics  prometheus.Registerer // for the certificate's expiry; may be nil
-	Dialer   Dialer                // instead of TCP; may be nil
+	Address   string                // gRPC target: broker:9443, or dns:///broker:9443 to spread over all its addresses
+	TLS       daemon.TLSFiles       // this worker's certificate and the CA of the broker's; the CA alone if there is a TokenFile
+	TokenFile string                // path of a service-account token that says who the worker is; empty = the certificate does
+	Insecure  bool                  // plain text; loopback only
+	Metrics   prometheus.Registerer // for the certificate's expiry; may be nil
+	Dialer    Dialer                // instead of TCP; may be nil
 }
 
 // Dialer opens a connection to an address of the target.
@@ -105,6 +107,9 @@ func (c Config) options(creds credentials.TransportCredentials) []grpc.DialOptio
 		grpc.WithIdleTimeout(0),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largestAnswer)),
 	}
+	if c.TokenFile != "" {
+		opts = append(opts, grpc.WithPerRPCCredentials(TokenFile(c.TokenFile)))
+	}
 	if c.Dialer != nil {
 		opts = append(opts, grpc.WithContextDialer(c.Dialer))
 	}
@@ -114,6 +119,9 @@ func (c Config) options(creds credentials.TransportCredentials) []grpc.DialOptio
 func (c Config) credentials(ctx context.Context, log *slog.Logger) (credentials.TransportCredentials, error) {
 	host := c.host()
 	if c.Insecure {
+		if c.TokenFile != "" {
+			return nil, errors.New("a token file needs tls: the token must not travel in the clear")
+		}
 		if c.Dialer == nil && !loopback(host) {
 			return nil, fmt.Errorf("%s is not on loopback: plain text would show every token; configure tls", c.Address)
 		}
@@ -122,11 +130,19 @@ func (c Config) credentials(ctx context.Context, log *slog.Logger) (credentials.
 	if host == "" {
 		return nil, errors.New("the address names no host to verify the certificate against")
 	}
-	conf, err := daemon.ClientTLS(ctx, c.TLS, host, log, c.Metrics)
+	conf, err := c.tls(ctx, host, log)
 	if err != nil {
 		return nil, err
 	}
 	return credentials.NewTLS(conf), nil
+}
+
+// tls shows the worker's certificate, unless there is none because a token says who it is.
+func (c Config) tls(ctx context.Context, host string, log *slog.Logger) (*tls.Config, error) {
+	if c.TokenFile != "" && c.TLS.Certificate == "" && c.TLS.Key == "" {
+		return daemon.RootsTLS(ctx, c.TLS.CA, host, log)
+	}
+	return daemon.ClientTLS(ctx, c.TLS, host, log, c.Metrics)
 }
 
 // host is the host of the target, whatever its scheme: dns:///broker:9443, dns://8.8.8.8/broker:9443, 127.0.0.1:9443.

@@ -17,6 +17,7 @@ func check(root *config.Map, s directory.Settings) {
 	if _, err := remedies(s.Remedies); err != nil {
 		root.Complain("remedies", err.Error(), "correct the line, or leave the option out")
 	}
+	checkAccounts(root, s)
 	if strings.HasPrefix(s.Store, "file:") {
 		return
 	}

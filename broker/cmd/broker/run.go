@@ -58,6 +58,11 @@ func serve(ctx context.Context, f *daemon.Frame, c *directory.Config, sc service
 		}
 		sc.TLS = conf
 	}
+	stop, err := acceptAccounts(ctx, f, c, &sc)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)

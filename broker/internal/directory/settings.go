@@ -22,6 +22,7 @@ func (l *loader) readSettings(path string) {
 	s.Listen = m.Address("listen", "127.0.0.1:9443")
 	s.Admin = m.Address("admin", "127.0.0.1:9090")
 	readTLS(m.Map("tls"), s)
+	s.Kubernetes = readKubernetes(m.Map("kubernetes"))
 	s.Store = readStore(m)
 	s.StorePassword = l.secret(m, "store-password")
 	s.Keyset = readKeyset(m, s.Store)

@@ -28,6 +28,7 @@ type Settings struct {
 	Listen        string          // host:port of gRPC
 	Admin         string          // host:port of HTTP, empty = none
 	TLS           daemon.TLSFiles // of the listener; CA is what callers' certificates must descend from; zero = none given
+	Kubernetes    Kubernetes      // service-account tokens that stand for a certificate; zero = none
 	Store         string          // file:DIR with an absolute path, or a Redis URL
 	StorePassword secret.String   // of Redis, instead of one in the URL
 	Keyset        string          // path

@@ -116,21 +116,38 @@ func readRetry(m *config.Map) Retry {
 const addressRemedy = `name the broker: "dns:///broker.example:9443"`
 
 func readBroker(m *config.Map) tokenclient.Config {
-	c := tokenclient.Config{Address: m.Require("address", addressRemedy), Insecure: m.Bool("insecure", false)}
+	c := tokenclient.Config{Address: m.Require("address", addressRemedy), Insecure: m.Bool("insecure", false), TokenFile: m.Path("token-file", "")}
 	host, ok := target(c.Address)
 	switch {
 	case c.Address != "" && !ok:
 		m.Complain("address", fmt.Sprintf("%q is not HOST:PORT", c.Address), addressRemedy)
 	case c.Insecure && m.Has("tls"):
 		m.Complain("insecure", "contradicts tls", "remove one of them")
+	case c.Insecure && c.TokenFile != "":
+		m.Complain("token-file", "would travel in the clear", "write tls in place of insecure")
 	case c.Insecure && ok && !loopback(host):
 		m.Complain("insecure", "would show every token to the network: "+host+" is another machine", "remove it and write tls")
 	}
 	if !c.Insecure {
-		c.TLS = daemon.ReadTLS(m.Map("tls"), "ca")
+		c.TLS = readIdentity(m, c.TokenFile)
 	}
 	m.Done()
 	return c
+}
+
+// readIdentity reads tls: the worker's certificate may be left out if a token says who it is.
+func readIdentity(m *config.Map, tokenFile string) daemon.TLSFiles {
+	files := m.Map("tls")
+	if tokenFile == "" {
+		return daemon.ReadTLS(files, "ca")
+	}
+	if err := tokenclient.CheckTokenFile(tokenFile); err != nil {
+		m.Warn("token-file", fmt.Sprintf("%s: %v", tokenFile, err), "mount a projected service-account token there before the worker starts")
+	}
+	if files.Has("certificate") || files.Has("key") {
+		return daemon.ReadTLS(files, "ca")
+	}
+	return daemon.ReadCA(files, "ca")
 }
 
 // target takes the host out of host:port, dns:///host:port and dns://server/host:port.

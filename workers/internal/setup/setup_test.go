@@ -14,6 +14,7 @@ import (
 
 	"mailporter/kit/certtest"
 	"mailporter/kit/config"
+	"mailporter/kit/daemon"
 	"mailporter/kit/redistest"
 	"mailporter/workers/internal/mail"
 )
@@ -94,6 +95,17 @@ sinks: {default: {maildir: "mail/{mailbox}"}, helpdesk: {maildir: /tmp/helpdesk}
 	}
 	if _, err := os.Stat(c.State.Folder); !os.IsNotExist(err) {
 		t.Error("reading the file made the folder")
+	}
+}
+
+func TestTokenInPlaceOfACertificate(t *testing.T) {
+	dir := folder(t)
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("a.b.c"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := mustLoad(t, dir, "broker: {address: 'b:1', token-file: token, tls: {ca: ca.pem}}\nstate: file:s\nsinks: {default: {maildir: in}}", Inbound)
+	if c.Broker.TokenFile != filepath.Join(dir, "token") || c.Broker.TLS != (daemon.TLSFiles{CA: filepath.Join(dir, "ca.pem")}) {
+		t.Fatalf("broker %+v", c.Broker)
 	}
 }
 
