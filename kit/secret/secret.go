@@ -7,6 +7,7 @@ package secret
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -53,4 +54,4 @@ func (s String) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 type Fingerprint [sha256.Size]byte
 
 // String is the short form for logs: 12 hexadecimal digits.
-func (f Fingerprint) String() string { return fmt.Sprintf("%x", f[:6]) }
+func (f Fingerprint) String() string { return hex.EncodeToString(f[:6]) }

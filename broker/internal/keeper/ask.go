@@ -51,7 +51,7 @@ func (k *Keeper) handout(s *slot, w Wish, h *held, from Source) Handout {
 
 func (s *slot) describe(w Wish, h *held, from Source) Handout {
 	return Handout{
-		Token: h.token, UsableUntil: h.token.UsableUntil(w.Margin), RenewAt: h.token.RenewAt(w.Margin, h.jitter),
+		Token: h.token, Fingerprint: h.fingerprint, UsableUntil: h.token.UsableUntil(w.Margin), RenewAt: h.token.RenewAt(w.Margin, h.jitter),
 		Warning: s.warning(h), Source: from,
 	}
 }

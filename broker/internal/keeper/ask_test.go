@@ -172,6 +172,9 @@ func TestHandoutSaysWhenToComeBack(t *testing.T) {
 		if !out.UsableUntil.Equal(out.Token.Expires.Add(-margin)) || !out.RenewAt.Before(out.UsableUntil) || !out.RenewAt.After(out.Token.Sent) {
 			t.Errorf("expires %s, usable until %s, renewed at %s", out.Token.Expires, out.UsableUntil, out.RenewAt)
 		}
+		if out.Fingerprint != out.Token.Value.Fingerprint() {
+			t.Errorf("the fingerprint %s is another token's", out.Fingerprint)
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"mailporter/broker/internal/remedy"
 	"mailporter/broker/internal/token"
+	"mailporter/kit/secret"
 )
 
 // Wish is what a caller wants.
@@ -33,9 +34,10 @@ const (
 // Handout is a token that is outside its margin.
 type Handout struct {
 	Token       token.Token
-	UsableUntil time.Time     // Expires less the margin
-	RenewAt     time.Time     // when the Keeper begins to renew it; not after UsableUntil
-	Warning     *remedy.Fault // not nil: the token is good, but its renewal is in trouble
+	Fingerprint secret.Fingerprint // of the token: every caller needs it, and it takes longer than all the rest
+	UsableUntil time.Time          // Expires less the margin
+	RenewAt     time.Time          // when the Keeper begins to renew it; not after UsableUntil
+	Warning     *remedy.Fault      // not nil: the token is good, but its renewal is in trouble
 	Source      Source
 }
 
