@@ -21,7 +21,7 @@ import (
 )
 
 var grants = map[string]string{"client_credentials": "app@contoso.example", "password": "ropc@contoso.example",
-	"refresh_token at Entra": "entra@contoso.example", "refresh_token at Google": "orders@shop.example"}
+	"refresh_token at Entra": "entra@contoso.example", "refresh_token at Google": "orders@shop.example", "service account at Google": "robot@shop.example"}
 
 func TestEveryGrant(t *testing.T) {
 	sb := provider(t, time.Hour)
@@ -230,7 +230,7 @@ func TestNoSecretGetsOut(t *testing.T) {
 // what callers and scrapers were told besides tokens.
 func exercise(t *testing.T, s *site) (secrets []string, printed string) {
 	t.Helper()
-	secrets = []string{"MARKER"}
+	secrets = []string{"MARKER", keyLine(t)}
 	c := s.connect(worker)
 	for _, mailbox := range grants {
 		resp, err := ask(c, mailbox, in)

@@ -63,7 +63,8 @@ func provider(t *testing.T, life time.Duration) *sandbox.Sandbox {
 				{Address: "typo@contoso.example", Password: "another"}, {Address: "mfa@contoso.example", Password: userPassword, MFA: true},
 				{Address: "private@contoso.example", Password: userPassword}}}},
 		Google: sandbox.GoogleConfig{Clients: []sandbox.GoogleClient{{ID: "gclient", Secret: googleSecret}},
-			Users: []sandbox.GoogleUser{{Address: "orders@shop.example"}}},
+			Users:           []sandbox.GoogleUser{{Address: "orders@shop.example"}, {Address: "robot@shop.example"}},
+			ServiceAccounts: []sandbox.ServiceAccount{serviceAccount(t)}},
 		RefreshTokens: []sandbox.RefreshToken{
 			{Token: googleSeed, Tenant: "google", Client: "gclient", User: "orders@shop.example", Scopes: []string{"https://mail.google.com/"}},
 			{Token: entraSeed, Tenant: tenant, Client: "web", User: "entra@contoso.example", Scopes: []string{"https://outlook.office.com/IMAP.AccessAsUser.All"}},
@@ -95,6 +96,7 @@ mailboxes:
   - {address: ropc@contoso.example, application: public, password: {file: ../secrets/user}, pop-client: {}}
   - {address: entra@contoso.example, application: service, client-id: web, grant-type: refresh_token, password: {file: ../secrets/entra-seed}, scope: "https://outlook.office.com/IMAP.AccessAsUser.All", pop-client: {}}
   - {address: orders@shop.example, tenant-authority: "GOOGLE", client-id: gclient, secret: shop, password: {file: ../secrets/google-seed}, pop-client: {}}
+  - {address: robot@shop.example, tenant-authority: "GOOGLE", service-account-key: {file: ../secrets/robot.json}, pop-client: {}}
   - {address: basic@contoso.example, smtp-client: {server-type: SMTP, server: localhost, enable-authentication: true, password: {file: ../secrets/basic}}}
   - {address: wrong@contoso.example, application: service, secrets: [{file: ../secrets/wrong}], client-id: web, pop-client: {}}
   - {address: expired@contoso.example, application: service, client-id: old, secrets: [{file: ../secrets/old}], pop-client: {}}
@@ -137,7 +139,8 @@ func newSite(t *testing.T, sb *sandbox.Sandbox, store string) *site {
 	s.write("provider.pem", string(sb.CAPEM()))
 	s.write("mailboxes.d/all.yaml", strings.NewReplacer("TENANT", tenant, "AUTHORITY", sb.Authority(), "GOOGLE", sb.GoogleAuthority()).Replace(mailboxes))
 	for name, value := range map[string]string{"app": appSecret, "user": userPassword, "basic": basicPass, "google": googleSecret, "google-seed": googleSeed,
-		"entra-seed": entraSeed, "wrong": "MARKER-wrong", "old": oldSecret, "revoked": "MARKER-revoked"} {
+		"entra-seed": entraSeed, "wrong": "MARKER-wrong", "old": oldSecret, "revoked": "MARKER-revoked",
+		"robot.json": keyFile(t)} {
 		s.write("secrets/"+name, value+"\n")
 	}
 	s.write("tls/ca.pem", string(ca.PEM()))

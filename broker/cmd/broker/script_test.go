@@ -14,11 +14,12 @@ import (
 	"mailporter/kit/daemon"
 )
 
-// runScripts makes the broker and a certificate maker commands of the scripts, and looks for leaks after the other tests.
+// runScripts makes the broker and makers of certificates and keys commands of the scripts, and looks for leaks after the other tests.
 func runScripts(m *testing.M) {
 	testscript.Main(afterwards{m}, map[string]func(){
 		"broker":   main,
 		"makecert": makeCert,
+		"makekey":  makeKey,
 	})
 }
 
@@ -46,6 +47,18 @@ func makeCert() {
 	}
 	if err == nil {
 		_, _, err = pair.WriteFiles(os.Args[1], "broker")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// makeKey writes the key of a service account into the file that is its argument.
+func makeKey() {
+	key, err := newKeyFile()
+	if err == nil {
+		err = os.WriteFile(os.Args[1], key, 0o600)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

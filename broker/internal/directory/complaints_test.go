@@ -35,7 +35,6 @@ func TestComplaintsAboutMailboxes(t *testing.T) {
 		"unset variable":        {"pop-client", "type: IMAP, server: s, password: {env: MAILPORTER_TEST_NONE}", "MAILPORTER_TEST_NONE is not set"},
 		"literal secret":        {"pop-client", "type: IMAP, server: s, password: hunter2", "warning: mailboxes[0].pop-client.password: a secret stands in the file itself"},
 		"unknown secret name":   {"pop-client", "tenant-authority: google, secret: other, " + oauth, "there is no section secret-other"},
-		"service account":       {"pop-client", "service-account-key: x.json, tenant-authority: google, " + oauth, "not served by this version"},
 		"no server":             {"pop-client", "type: IMAP, password: {file: ../pass}", "pop-client.server: is missing"},
 		"server with port":      {"pop-client", "type: IMAP, server: 'h:993', password: {file: ../pass}", "is no host name"},
 		"plain text":            {"pop-client", "type: IMAP, server: mail.example, pop-connection-security: none, password: {file: ../pass}", "in the clear"},

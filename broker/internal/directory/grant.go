@@ -13,11 +13,6 @@ import (
 	"mailporter/kit/secret"
 )
 
-// later are kinds of credentials that this version does not serve. They are refused here, so that nobody waits for them.
-var later = map[string]string{
-	"service-account-key": "a Google service account as credential is not served by this version",
-}
-
 // credentialOptions are read for sections that use OAuth.
 type credentialOptions struct {
 	authority authority
@@ -28,24 +23,29 @@ type credentialOptions struct {
 
 // readCredential finds out which grant the options mean and reads its secrets.
 func (l *loader) readCredential(m *config.Map, s *Section) {
-	for option, problem := range later {
-		if m.Has(option) {
-			m.Complain(option, problem, "use a client secret: secrets: [{file: PATH}]")
-		}
-	}
 	o := l.credentialOptions(m, s.Protocol)
 	s.Grant, s.Audience = o.grant, l.audience(m, s.Protocol, o)
+	// A service account's key opens a whole domain as well, but none of its tokens opens more than one mailbox.
 	c := token.Credential{Provider: o.authority.provider, Grant: o.grant, Authority: o.authority.url, Directory: o.directory,
 		ClientID: o.clientID, TenantWide: o.grant == token.ClientCredentials}
-	l.readSecrets(m, s, &c)
+	if c.Grant == token.ServiceAccount {
+		l.readServiceAccount(m, s, &c)
+	} else {
+		l.readSecrets(m, s, &c)
+	}
 	s.Credential = l.intern(c)
 	checkMargin(m, s)
 }
 
 func (l *loader) credentialOptions(m *config.Map, p Protocol) credentialOptions {
-	o := credentialOptions{authority: l.authority(m), clientID: m.Require("client-id", "write the application's id as registered at the provider")}
+	o := credentialOptions{authority: l.authority(m)}
 	if o.authority.provider == token.Google {
 		o.grant = googleGrant(m)
+	}
+	if o.grant != token.ServiceAccount { // its key says who it is
+		o.clientID = m.Require("client-id", "write the application's id as registered at the provider")
+	}
+	if o.authority.provider == token.Google {
 		if p == EWS || p == Graph {
 			m.Complain("tenant-authority", fmt.Sprintf("Google does not speak %s", p), "use IMAP, POP3 or SMTP, or Microsoft's authority")
 		}
@@ -55,16 +55,28 @@ func (l *loader) credentialOptions(m *config.Map, p Protocol) credentialOptions 
 	if strings.ContainsAny(o.directory, "/?#%\\ ") {
 		m.Complain("directory-id", fmt.Sprintf("%q is no directory id", o.directory), "write the GUID or a verified domain of the tenant")
 	}
+	if m.Has(serviceKey) {
+		m.Complain(serviceKey, "is Google's and not taken by Microsoft", "use secrets, a certificate or a federated token, or tenant-authority: google")
+	}
 	o.grant = microsoftGrant(m, p)
 	return o
 }
 
+// googleGrant is service_account where there is the key of one, else refresh_token.
 func googleGrant(m *config.Map) token.Kind {
-	g := m.OneOf("grant-type", string(token.RefreshToken), string(token.Password), string(token.ClientCredentials), string(token.RefreshToken))
-	if g != string(token.RefreshToken) {
-		m.Complain("grant-type", g+" is not offered by Google for mail", "use refresh_token, or leave it out")
+	def := token.RefreshToken
+	if m.Has(serviceKey) {
+		def = token.ServiceAccount
 	}
-	return token.RefreshToken
+	g := token.Kind(m.OneOf("grant-type", string(def), string(token.Password), string(token.ClientCredentials), string(token.RefreshToken), string(token.ServiceAccount)))
+	switch {
+	case g != token.RefreshToken && g != token.ServiceAccount:
+		m.Complain("grant-type", string(g)+" is not offered by Google for mail", "use refresh_token or service_account, or leave it out")
+		return def
+	case g == token.RefreshToken && m.Has(serviceKey):
+		m.Complain(serviceKey, "does not go with grant-type refresh_token", "keep one of them")
+	}
+	return g
 }
 
 // microsoftGrant: what is asked for, else client_credentials for GRAPH and the mailbox's password for the others.
@@ -78,13 +90,21 @@ func microsoftGrant(m *config.Map, p Protocol) token.Kind {
 }
 
 func (l *loader) authority(m *config.Map) authority {
-	s := m.Text("tenant-authority", microsoftDefault)
+	s := m.Text("tenant-authority", defaultAuthority(m))
 	a, err := parseAuthority(s, l.settings.Authorities)
 	if err != nil {
 		m.Complain("tenant-authority", err.Error(), "use "+microsoftDefault+", google, or name the host under allowed-authorities")
 		a, _ = parseAuthority(microsoftDefault, nil)
 	}
 	return a
+}
+
+// defaultAuthority: only Google has service accounts.
+func defaultAuthority(m *config.Map) string {
+	if m.Has(serviceKey) {
+		return "google"
+	}
+	return microsoftDefault
 }
 
 // audience is the scope to ask for: the configured one (several: a list, blanks or commas), else the default of the
@@ -152,6 +172,9 @@ func (l *loader) namedSecret(m *config.Map) secret.String {
 func (l *loader) intern(c token.Credential) *token.Credential {
 	c.ID = digest(string(c.Provider), string(c.Grant), c.Authority, c.Directory, c.ClientID, c.User)
 	secrets := []string{c.ID, c.Password.Reveal(), c.Refresh.Reveal()}
+	if !c.Robot.Key.Empty() {
+		secrets = append(secrets, c.Robot.KeyID, c.Robot.Key.Reveal())
+	}
 	for _, s := range c.Secrets {
 		secrets = append(secrets, s.Reveal())
 	}

@@ -28,8 +28,9 @@ type loader struct {
 	places       map[string]string      // where each was found
 	credentials  map[string]*token.Credential
 	read         map[secret.Ref]secret.String
-	proofs       []string                   // files of certificates
-	pairs        map[string]tls.Certificate // those read, by their files
+	proofs       []string                     // files of certificates
+	pairs        map[string]tls.Certificate   // those read, by their files
+	robots       map[secret.Fingerprint]robot // keys of service accounts that were understood
 	extra        config.Complaints
 }
 
@@ -37,7 +38,8 @@ type loader struct {
 // more may complain about broker.yaml itself; nil = nothing more to say.
 func Load(path string, more func(root *config.Map, s Settings)) (*Config, config.Complaints) {
 	l := &loader{began: time.Now(), applications: map[string]*config.Map{}, named: map[string]*config.Map{}, mailboxes: map[string]*Mailbox{},
-		places: map[string]string{}, credentials: map[string]*token.Credential{}, read: map[secret.Ref]secret.String{}, pairs: map[string]tls.Certificate{}}
+		places: map[string]string{}, credentials: map[string]*token.Credential{}, read: map[secret.Ref]secret.String{}, pairs: map[string]tls.Certificate{},
+		robots: map[secret.Fingerprint]robot{}}
 	l.readSettings(path)
 	if more != nil {
 		more(l.root, l.settings)

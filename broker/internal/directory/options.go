@@ -7,7 +7,7 @@ var (
 	bothOptions = []string{
 		"server", "port", "address", "password", "grant-type", "secret", "secrets", "client-id", "directory-id", "tenant-authority",
 		"scope", "token-expiry-margin-time", "mail.ews.auth.mechanisms", "connect-timeout", "protocol-timeout", "enable-authentication",
-		"enable-debug", "exchange-version", "application", "certificate", "key", "certificates", "federated-token-file", "service-account-key",
+		"enable-debug", "exchange-version", "application", "certificate", "key", "certificates", "federated-token-file", serviceKey,
 	}
 	popOptions = []string{
 		"type", "mailbox", "mail.imap.auth.mechanisms", "mail.pop3.auth.mechanisms", "mail.graph.auth.mechanisms", twoLineOption,

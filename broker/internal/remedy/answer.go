@@ -15,7 +15,8 @@ type About struct {
 	Directory string
 	Client    string
 	User      string
-	AppOnly   bool // no user takes part
+	Number    string // of a service account: the numeric client id that an administrator delegates to
+	AppOnly   bool   // no user takes part
 }
 
 // answer is what an error body says; numbers and words that it does not hold are zero.
@@ -124,7 +125,7 @@ func (a About) complete(s string) string {
 		return s
 	}
 	return strings.NewReplacer("{client}", a.Client, "{directory}", or(a.Directory, "organizations"), "{authority}", a.Authority,
-		"{user}", or(a.User, "of the mailbox")).Replace(s)
+		"{user}", or(a.User, "of the mailbox"), "{number}", or(a.Number, "(client_id in its key file)")).Replace(s)
 }
 
 func parseAnswer(body []byte) answer {

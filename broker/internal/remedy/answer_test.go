@@ -24,6 +24,8 @@ func googleBody(oauth, text string) string {
 func TestFromAnswer(t *testing.T) {
 	appOnly := entra
 	appOnly.User, appOnly.AppOnly = "", true
+	robot := gmail
+	robot.AppOnly, robot.Number = true, "1001"
 	html := "<html><body>MARKER bad gateway</body></html>"
 	for name, tc := range map[string]struct {
 		about  About
@@ -69,6 +71,11 @@ func TestFromAnswer(t *testing.T) {
 		"google revoked":            {gmail, 400, "", googleBody("invalid_grant", "Token has been expired or revoked."), NeedsUser, ReauthorizationRequired, 0},
 		"google session control":    {gmail, 400, "", `{"error":"invalid_grant","error_subtype":"invalid_rapt"}`, NeedsAdmin, "BLOCKED_BY_POLICY", 0},
 		"google clock":              {gmail, 400, "", googleBody("invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes)"), WrongConfig, "CLIENT_ASSERTION_OUTDATED", 0},
+		"google signature":          {robot, 400, "", googleBody("invalid_grant", "Invalid JWT Signature."), WrongConfig, "CLIENT_ASSERTION_INVALID", 0},
+		"google account":            {robot, 400, "", googleBody("invalid_grant", "Invalid grant: account not found"), WrongConfig, "APPLICATION_NOT_FOUND", 0},
+		"google delegation missing": {robot, 401, "", googleBody("unauthorized_client", "Client is unauthorized to retrieve access tokens using this method"), NeedsAdmin, "DELEGATION_MISSING", 0},
+		"google robot, unknown":     {robot, 400, "", googleBody("invalid_grant", "Bad Request"), WrongConfig, "CLIENT_ASSERTION_INVALID", 0},
+		"google robot, disabled":    {robot, 401, "", googleBody("disabled_client", "The OAuth client was disabled."), NeedsAdmin, "APPLICATION_DISABLED", 0},
 		"google user":               {gmail, 400, "", googleBody("invalid_grant", "Invalid email or User ID"), WrongConfig, "USER_NOT_FOUND", 0},
 		"google client":             {gmail, 401, "", googleBody("invalid_client", "Unauthorized"), WrongConfig, ClientSecretInvalid, 0},
 		"google delegation":         {gmail, 401, "", googleBody("unauthorized_client", "Unauthorized"), NeedsAdmin, "APPLICATION_NOT_ALLOWED", 0},

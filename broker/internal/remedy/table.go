@@ -163,7 +163,7 @@ func (r row) weight() int {
 		case strings.HasPrefix(m, "suberror="):
 			w += 100 // it says more than the error that it stands beside
 		case strings.HasPrefix(m, "text="):
-			w += 10
+			w += min(10+len(m), 90) // the longer text says more
 		default:
 			w++
 		}

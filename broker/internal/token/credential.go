@@ -43,12 +43,21 @@ type Credential struct {
 	Certificates []Certificate
 	// FederatedFile holds an assertion of another issuer, in place of secrets. It is read at every request.
 	FederatedFile string
-	User          string        // password and service_account grants; refresh_token: whose consent it is
-	Password      secret.String // password grant
-	Refresh       secret.String // refresh_token grant: the configured one, older than any the store holds for this Version
-	Label         string        // for people: contoso, or client id @ directory
+	// Robot is the service_account grant's: whose key signs. ClientID is its address then.
+	Robot    Robot
+	User     string        // password and service_account grants; refresh_token: whose consent it is
+	Password secret.String // password grant
+	Refresh  secret.String // refresh_token grant: the configured one, older than any the store holds for this Version
+	Label    string        // for people: contoso, or client id @ directory
 	// TenantWide says that its tokens open more than one mailbox.
 	TenantWide bool
+}
+
+// Robot is what a service account of Google signs with.
+type Robot struct {
+	Number string        // the numeric client id that an administrator delegates to; empty = not known
+	KeyID  string        // names the key at Google
+	Key    secret.String // RSA private key, PEM
 }
 
 // Key names the credential's token for an audience.

@@ -1,6 +1,12 @@
 package google_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +15,7 @@ import (
 	"mailporter/broker/internal/grant/google"
 	"mailporter/broker/internal/grant/wire"
 	"mailporter/broker/internal/keeper/keepertest"
+	"mailporter/broker/internal/remedy"
 	"mailporter/broker/internal/token"
 	"mailporter/kit/secret"
 	"mailporter/sandbox"
@@ -21,14 +28,21 @@ const (
 	client       = "client.apps.example"
 	clientSecret = "GOCSPX-example"
 	user         = "orders@gmail.example"
+	robot        = "broker@project.example"
 	scope        = "https://mail.google.com/"
 )
 
 func open(t *testing.T) keepertest.Provider {
-	sb, err := sandbox.Start(sandbox.Config{TokenLife: 3599 * time.Second, Google: sandbox.GoogleConfig{
+	return openWith(t, func(*sandbox.GoogleConfig) {})
+}
+
+func openWith(t *testing.T, change func(*sandbox.GoogleConfig)) keepertest.Provider {
+	config := sandbox.Config{TokenLife: 3599 * time.Second, Google: sandbox.GoogleConfig{
 		Clients: []sandbox.GoogleClient{{ID: client, Secret: clientSecret}, {ID: "off", Secret: clientSecret, Disabled: true}, {ID: "other", Secret: clientSecret}},
 		Users:   []sandbox.GoogleUser{{Address: user}},
-	}})
+	}}
+	change(&config.Google)
+	sb, err := sandbox.Start(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +95,69 @@ func provider(sb *sandbox.Sandbox, g *google.Grant) keepertest.Provider {
 }
 
 func TestRefreshToken(t *testing.T) { keepertest.Grant(t, open) }
+
+// key is a private key in PEM and its public half.
+func key(t *testing.T) (private secret.String, public string) {
+	t.Helper()
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secretPart, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publicPart, err := x509.MarshalPKIXPublicKey(k.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	armour := func(kind string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	return secret.New(armour("PRIVATE KEY", secretPart)), armour("PUBLIC KEY", publicPart)
+}
+
+// delegated is the suite's provider with a service account in place of a user's consent.
+func delegated(t *testing.T) keepertest.Provider {
+	private, public := key(t)
+	stranger, _ := key(t)
+	p := openWith(t, func(c *sandbox.GoogleConfig) {
+		account := func(email string) sandbox.ServiceAccount {
+			return sandbox.ServiceAccount{Email: email, ClientID: "1001", Keys: []sandbox.ServiceKey{{ID: "k1", Key: public}}, Domains: []string{"gmail.example"}, Scopes: []string{scope}}
+		}
+		undelegated, off := account("undelegated@project.example"), account("off@project.example")
+		undelegated.Scopes, off.Disabled = nil, true
+		c.ServiceAccounts = []sandbox.ServiceAccount{account(robot), undelegated, off}
+	})
+	c := token.Credential{Provider: token.Google, Grant: token.ServiceAccount, Authority: p.Credential.Authority, ClientID: robot, User: user,
+		Robot: token.Robot{Number: "1001", KeyID: "k1", Key: private}}
+	but := func(change func(*token.Credential)) token.Credential {
+		c := c
+		change(&c)
+		return c
+	}
+	p.Credential, p.Refresh = c, secret.String{}
+	p.Bad = map[string]token.Credential{
+		"CLIENT_ASSERTION_INVALID": but(func(c *token.Credential) { c.Robot.Key = stranger }),
+		"DELEGATION_MISSING":       but(func(c *token.Credential) { c.ClientID = "undelegated@project.example" }),
+		"APPLICATION_DISABLED":     but(func(c *token.Credential) { c.ClientID = "off@project.example" }),
+		"APPLICATION_NOT_FOUND":    but(func(c *token.Credential) { c.ClientID = "nobody@project.example" }),
+		"USER_NOT_FOUND":           but(func(c *token.Credential) { c.User = "nobody@gmail.example" }),
+		"AUTHORITY_NOT_ALLOWED":    but(func(c *token.Credential) { c.Authority = "https://google.evil.example/token" }),
+	}
+	return p
+}
+
+func TestServiceAccount(t *testing.T) { keepertest.Grant(t, delegated) }
+
+func TestARemedyNamesWhatToDelegateTo(t *testing.T) {
+	p := delegated(t)
+	_, err := p.Grant.Mint(t.Context(), p.Bad["DELEGATION_MISSING"], secret.String{}, scope)
+	var f *remedy.Fault
+	if !errors.As(err, &f) || !strings.Contains(f.Remedy, "client id 1001 of the service account undelegated@project.example") || !strings.Contains(f.Link, "domainwidedelegation") {
+		t.Errorf("%+v", f)
+	}
+}
 
 func TestNoRefreshTokenComesBack(t *testing.T) {
 	p := open(t)

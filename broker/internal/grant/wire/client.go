@@ -92,6 +92,24 @@ func (c *Client) CloseIdleConnections() { c.base.CloseIdleConnections() }
 // HTTP is the client for libraries that want the standard type.
 func (c *Client) HTTP() *http.Client { return c.http }
 
+// Bound is the client for libraries that make requests without the context that they were given: each request gets ctx,
+// and with it the Exchange and the end of the caller's patience.
+func (c *Client) Bound(ctx context.Context) *http.Client {
+	bound := *c.http
+	bound.Transport = binder{ctx, c.http.Transport}
+	return &bound
+}
+
+type binder struct {
+	ctx  context.Context //nolint:containedctx // the library has no other way to take it
+	next http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b binder) RoundTrip(r *http.Request) (*http.Response, error) {
+	return b.next.RoundTrip(r.WithContext(b.ctx))
+}
+
 // Exchange is the last that went over the wire for one Mint.
 type Exchange struct {
 	allow func(host string) bool
