@@ -2,10 +2,10 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,17 +14,18 @@ import (
 	"mailporter/workers/internal/mail"
 )
 
-// takeLease answers {fencing number, cursor or nil}, or {0} while somebody holds it. A lease whose answer was lost lapses
-// unused.
-// KEYS: lease, fence, cursor. ARGV: ttl in milliseconds.
+// takeLease answers {value of the lease, cursor or nil}, or {nil} while somebody holds it. A lease whose answer was lost
+// lapses unused. The value is the fencing number and something that nobody else has: a failover may forget the last number,
+// and two leases of one number would be one lease.
+// KEYS: lease, fence, cursor. ARGV: ttl in milliseconds, something unique.
 var takeLease = redis.NewScript(`
-if redis.call('EXISTS', KEYS[1]) == 1 then return {0} end
-local fence = redis.call('INCR', KEYS[2])
-redis.call('SET', KEYS[1], fence, 'PX', ARGV[1])
-return {fence, redis.call('GET', KEYS[3])}`)
+if redis.call('EXISTS', KEYS[1]) == 1 then return {false} end
+local value = redis.call('INCR', KEYS[2]) .. ':' .. ARGV[2]
+redis.call('SET', KEYS[1], value, 'PX', ARGV[1])
+return {value, redis.call('GET', KEYS[3])}`)
 
 // keepLease renews the lease if it is still the caller's, and saves the cursor if there is one.
-// KEYS: lease, cursor. ARGV: fencing number, ttl in milliseconds, cursor (absent: only renew).
+// KEYS: lease, cursor. ARGV: value of the lease, ttl in milliseconds, cursor (absent: only renew).
 var keepLease = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] then redis.call('SET', KEYS[2], ARGV[3]) end
@@ -32,7 +33,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1`)
 
 // dropLease gives up the lease if it is still the caller's.
-// KEYS: lease. ARGV: fencing number.
+// KEYS: lease. ARGV: value of the lease.
 var dropLease = redis.NewScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1`)
@@ -47,15 +48,15 @@ func folderKey(f mail.Folder, what string) string {
 // Lease implements inbound.Checkpoints.
 func (s checkpoints) Lease(ctx context.Context, f mail.Folder, ttl time.Duration) (inbound.Lease, error) {
 	keys := []string{folderKey(f, "lease"), folderKey(f, "fence"), folderKey(f, "cursor")}
-	answer, err := takeLease.Run(ctx, s.client, keys, ttl.Milliseconds()).Slice()
+	answer, err := takeLease.Run(ctx, s.client, keys, ttl.Milliseconds(), rand.Text()).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("lease %s: %w", f, err)
 	}
-	fence, ok := answer[0].(int64)
-	if !ok || fence == 0 {
+	value, ok := answer[0].(string)
+	if !ok {
 		return nil, inbound.ErrLeased
 	}
-	l := &lease{store: s.Store, folder: f, ttl: ttl, fence: strconv.FormatInt(fence, 10)}
+	l := &lease{store: s.Store, folder: f, ttl: ttl, value: value}
 	if cursor, ok := answer[1].(string); ok {
 		l.cursor = inbound.Cursor(cursor)
 	}
@@ -66,7 +67,7 @@ type lease struct {
 	store  *Store
 	folder mail.Folder
 	ttl    time.Duration
-	fence  string
+	value  string // of the key in Redis
 	cursor inbound.Cursor
 	lost   bool
 }
@@ -90,7 +91,7 @@ func (l *lease) keep(ctx context.Context, cursor ...any) error {
 	if l.lost {
 		return inbound.ErrLost
 	}
-	args := append([]any{l.fence, l.ttl.Milliseconds()}, cursor...)
+	args := append([]any{l.value, l.ttl.Milliseconds()}, cursor...)
 	kept, err := keepLease.Run(ctx, l.store.client, []string{folderKey(l.folder, "lease"), folderKey(l.folder, "cursor")}, args...).Int()
 	if err != nil {
 		return err
@@ -104,7 +105,7 @@ func (l *lease) keep(ctx context.Context, cursor ...any) error {
 
 // Release implements inbound.Lease.
 func (l *lease) Release(ctx context.Context) error {
-	err := dropLease.Run(ctx, l.store.client, []string{folderKey(l.folder, "lease")}, l.fence).Err()
+	err := dropLease.Run(ctx, l.store.client, []string{folderKey(l.folder, "lease")}, l.value).Err()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("release %s: %w", l.folder, err)
 	}

@@ -83,7 +83,11 @@ func readWaiting(mailbox string, answer []string) (waiting, error) {
 
 func (s outbox) claimOf(ctx context.Context, mailbox string, limit, most int, ttl time.Duration) ([]outbound.Job, error) {
 	name := rand.Text()
-	answer, err := claimJobs.Run(ctx, s.client, boxKeys(mailbox), boxPrefix(mailbox), limit, most, ttl.Microseconds(), name).Slice()
+	var answer []any
+	err := ifReplicated(ctx, true, func(ctx context.Context) (err error) {
+		answer, err = claimJobs.Run(ctx, s.client, boxKeys(mailbox), boxPrefix(mailbox), limit, most, ttl.Microseconds(), name).Slice()
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +167,11 @@ func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) 
 	if v.Free {
 		made = 0
 	}
-	kept, err := settleJob.Run(ctx, s.client, boxKeys(j.Mailbox), boxPrefix(j.Mailbox), j.ID, j.Claim, outcomes, next, v.Doubt, made).Int()
-	if err := lostIf(kept == 0, err); err != nil {
+	err = ifReplicated(ctx, true, func(ctx context.Context) error {
+		kept, err := settleJob.Run(ctx, s.client, boxKeys(j.Mailbox), boxPrefix(j.Mailbox), j.ID, j.Claim, outcomes, next, v.Doubt, made).Int()
+		return lostIf(kept == 0, err)
+	})
+	if err != nil {
 		return fmt.Errorf("settle message %s: %w", j.ID, err)
 	}
 	s.signal()

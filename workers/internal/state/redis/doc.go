@@ -9,5 +9,8 @@
 // a quarantine; {m:MAILBOX}:due and :claimed (sorted by time in microseconds), :all (by arrival), :job:ID, :body:ID and
 // :request:ID of an outbox; mailboxes and quarantined, which know the mailboxes there are.
 //
-// What survives is up to the server: appendonly yes and appendfsync always keep everything that was acknowledged.
+// What survives a crash is up to the server: appendonly yes and appendfsync always keep everything that was acknowledged. What
+// survives a failover is what a replica had: a message counts as taken once one has it, claims and settlements wait for it a
+// second at most. Cursors, leases and notes do not wait: losing one makes a worker look at messages again that a sink then
+// recognizes by their keys.
 package redis

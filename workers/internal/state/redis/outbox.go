@@ -92,11 +92,15 @@ func (s outbox) addJob(ctx context.Context, m outbound.Submission, id string, si
 	if err := s.client.SAdd(ctx, mailboxes, m.Mailbox).Err(); err != nil {
 		return "", err
 	}
-	added, err := addJob.Run(ctx, s.client, boxKeys(m.Mailbox), boxPrefix(m.Mailbox), id, m.Request, int(requestMemory.Seconds()),
-		envelope, size, chunks, m.Mailbox, list).Text()
-	if err == nil && added == "" {
-		err = errHoles
-	}
+	var added string
+	err = ifReplicated(ctx, false, func(ctx context.Context) (err error) {
+		added, err = addJob.Run(ctx, s.client, boxKeys(m.Mailbox), boxPrefix(m.Mailbox), id, m.Request, int(requestMemory.Seconds()),
+			envelope, size, chunks, m.Mailbox, list).Text()
+		if err == nil && added == "" {
+			err = errHoles
+		}
+		return err
+	})
 	return added, err
 }
 

@@ -3,11 +3,10 @@ package redis
 import (
 	"context"
 	"log/slog"
-	"net"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"mailporter/kit/redistest"
@@ -45,7 +44,7 @@ func fresh[T any](url string, part func(*Store) T) func(t *testing.T) func(t *te
 		t.Cleanup(shut)
 		cleaner := openURL(t, url)
 		defer cleaner.Close()
-		if err := cleaner.client.FlushAll(t.Context()).Err(); err != nil {
+		if err := cleaner.empty(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return func(t *testing.T) T {
@@ -55,6 +54,14 @@ func fresh[T any](url string, part func(*Store) T) func(t *testing.T) func(t *te
 			return part(last)
 		}
 	}
+}
+
+// empty drops everything, on every primary.
+func (s *Store) empty(ctx context.Context) error {
+	if c, ok := s.client.(*redis.ClusterClient); ok {
+		return c.ForEachMaster(ctx, func(ctx context.Context, n *redis.Client) error { return n.FlushAll(ctx).Err() })
+	}
+	return s.client.FlushAll(ctx).Err()
 }
 
 func TestCheckpoints(t *testing.T) {
@@ -70,47 +77,6 @@ func TestQuarantine(t *testing.T) {
 func TestOutbox(t *testing.T) {
 	t.Parallel()
 	outboundtest.Outbox(t, fresh(redistest.Start(t).URL(), (*Store).Outbox))
-}
-
-// TestInACluster runs the suites on a cluster of one, which refuses scripts that touch two slots as any other does.
-func TestInACluster(t *testing.T) {
-	t.Parallel()
-	url := startCluster(t)
-	t.Run("checkpoints", func(t *testing.T) { inboundtest.Checkpoints(t, fresh(url, (*Store).Checkpoints)) })
-	t.Run("quarantine", func(t *testing.T) { inboundtest.Quarantine(t, fresh(url, (*Store).Quarantine)) })
-	t.Run("outbox", func(t *testing.T) { outboundtest.Outbox(t, fresh(url, (*Store).Outbox)) })
-}
-
-// startCluster starts a server that has all slots, and returns its redis+cluster URL.
-func startCluster(t *testing.T) string {
-	t.Helper()
-	bus, err := net.Listen("tcp", "127.0.0.1:0") // the usual one, 10000 above the server's, may not exist
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(bus.Addr().String())
-	if err := bus.Close(); err != nil {
-		t.Fatal(err)
-	}
-	server := redistest.Start(t, "--cluster-enabled", "yes", "--cluster-port", port)
-	node := openAt(t, server)
-	defer node.Close()
-	if err := node.client.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		info, err := node.client.ClusterInfo(t.Context()).Result()
-		if err == nil && strings.Contains(info, "cluster_state:ok") {
-			return "redis+cluster://" + server.Addr()
-		}
-		select {
-		case <-tick.C:
-		case <-t.Context().Done():
-			t.Fatal("the cluster never came up")
-		}
-	}
 }
 
 func TestWarnsAboutALossyRedis(t *testing.T) {

@@ -40,27 +40,34 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Store, error) {
 	if !c.Password.Empty() {
 		options.Password = c.Password.Reveal()
 	}
-	s := &Store{client: redis.NewUniversalClient(options), changed: make(chan struct{}, 1)}
+	s := &Store{client: redisurl.Open(options), changed: make(chan struct{}, 1)}
 	s.check(ctx, log)
 	return s, nil
 }
 
-// safe are the settings with which nothing that was acknowledged is lost.
-var safe = [][2]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}}
-
-// check warns about other settings. Managed services forbid CONFIG: then nothing is said about what cannot be known.
+// check warns about what would lose mail that was acknowledged. Managed services forbid CONFIG: then it says what it cannot know.
 func (s *Store) check(ctx context.Context, log *slog.Logger) {
-	if err := s.client.Ping(ctx).Err(); err != nil {
+	r, err := redisurl.Inspect(ctx, s.client)
+	if err != nil {
 		log.Warn("redis does not answer yet; no mail moves until it does", "error", err)
 		return
 	}
-	for _, setting := range safe {
-		name, good := setting[0], setting[1]
-		have, err := s.client.ConfigGet(ctx, name).Result()
-		if err == nil && have[name] != "" && have[name] != good {
-			log.Warn("redis may lose mail that was acknowledged", "setting", name, "is", have[name], "should-be", good)
-		}
+	for _, f := range r.Findings {
+		log.Warn("redis may lose mail that was acknowledged", "server", f.Server, "setting", f.Setting, "is", f.Is, "should-be", f.ShouldBe, "because", f.Because)
 	}
+	for _, u := range r.Unknown {
+		log.Warn("redis does not let its user see whether it may lose mail", "setting", u)
+	}
+}
+
+// ifReplicated runs a write and waits until a replica has it, so that a failover cannot forget it. Where replicas are too slow, lenient
+// goes on: what a failover then forgets costs a second try of something, not a message.
+func ifReplicated(ctx context.Context, lenient bool, write func(context.Context) error) error {
+	ctx, confirmed := redisurl.Replicated(ctx)
+	if err := write(ctx); err != nil || lenient {
+		return err
+	}
+	return confirmed()
 }
 
 // Checkpoints is the part that remembers cursors.
