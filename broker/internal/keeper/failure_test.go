@@ -192,6 +192,29 @@ func TestTheNextSecretIsTriedAndRemembered(t *testing.T) {
 	})
 }
 
+func TestAnUnknownRefusalIsTriedThreeTimes(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		h.answer = func(int, token.Credential, string) error {
+			return remedy.Default().FromAnswer(remedy.About{Provider: "microsoft"}, 400, nil, []byte(`{"error":"something_new"}`))
+		}
+		k := h.broker()
+		for n := 1; n <= 3; n++ {
+			class := h.fault(k, wish(appOnly()), remedy.UnknownRefusal).Class
+			if frozen := n == 3; class.Freezes() != frozen {
+				t.Errorf("try %d: %s", n, class)
+			}
+			h.want(n)
+			time.Sleep(time.Hour)
+			k = h.broker() // the count outlives the process
+		}
+		h.fault(k, wish(appOnly()), remedy.UnknownRefusal)
+		h.want(3)
+		if st := k.Status(t.Context(), appOnly(), scope); st.State != keeper.Frozen {
+			t.Errorf("state %s", st.State)
+		}
+	})
+}
+
 func TestAnUnknownProviderIsAFault(t *testing.T) {
 	inHouse(t, func(t *testing.T, h *house) {
 		c := appOnly()

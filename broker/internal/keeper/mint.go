@@ -19,7 +19,7 @@ func (k *Keeper) mint(ctx context.Context, lease Lease, r Record, s *slot, w Wis
 		return nil, err // the broker ends: that says nothing about the credential
 	}
 	if err != nil {
-		f := asFault(err)
+		f := asFault(err).Following(r.of(s.key.Version).Last)
 		k.saveFailure(ctx, lease, r.failed(s.key.Version, w.Audience, f, time.Now(), k.Chance), s.account, w)
 		return nil, f
 	}

@@ -39,14 +39,18 @@ func (t *Table) FromAnswer(a About, status int, header http.Header, body []byte)
 	switch {
 	case status == http.StatusTooManyRequests:
 		t.fill(f, a, said, func(c Class) bool { return c == Throttled }, throttled)
-	case status >= 500:
+	case status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooEarly:
 		t.fill(f, a, said, func(c Class) bool { return c == Throttled || c == Transient }, unavailable)
 	case status >= 300 && status < 400:
 		f.set(redirected)
-	case f.OAuth == "":
-		f.set(unreadable)
+	case said.Error == "":
+		f.set(unreadable) // no token endpoint's answer: some gateway's, and those come and go
 	default:
-		t.fill(f, a, said, func(Class) bool { return true }, refused)
+		t.fill(f, a, said, func(Class) bool { return true }, unknown)
+		if f.Reason == UnknownRefusal {
+			f.Tries = patience
+			f.Remedy = strings.ReplaceAll(f.Remedy, "{code}", f.code())
+		}
 	}
 	if given && f.After < after {
 		f.After = after
@@ -65,9 +69,23 @@ var (
 		remedy: "Whoever configures the broker must check tenant-authority and the proxy: the token endpoint answered with a redirect, which is never followed."}
 	unreadable = row{class: Transient, reason: Unreadable,
 		remedy: "Whoever runs the broker must check tenant-authority and the proxy if this lasts: the answer did not come from a token endpoint."}
-	refused = row{class: WrongConfig, reason: Refused,
-		remedy: "Whoever configures the broker must check client id, directory, grant-type and scope: the provider refused the request."}
+	unknown = row{class: Transient, reason: UnknownRefusal,
+		remedy: "Whoever configures the broker must check client id, directory, grant-type and scope: the provider refused the request with {code}, which the table of remedies does not know."}
 )
+
+// patience is how often a refusal that nobody knows is tried before it is final.
+const patience = 3
+
+// code is what the provider calls its refusal, out of a safe alphabet.
+func (f *Fault) code() string {
+	switch {
+	case len(f.Codes) > 0:
+		return "AADSTS" + strconv.Itoa(f.Codes[0])
+	case f.OAuth != "":
+		return f.OAuth
+	}
+	return "status " + strconv.Itoa(f.Status)
+}
 
 // fill takes the table's row if its class is allowed, else what stands for it.
 func (t *Table) fill(f *Fault, a About, said answer, allowed func(Class) bool, otherwise row) {

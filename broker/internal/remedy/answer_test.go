@@ -59,7 +59,10 @@ func TestFromAnswer(t *testing.T) {
 		"unknown code, client":      {entra, 401, "", entraBody("invalid_client", "", 1), WrongConfig, ClientSecretInvalid, 0},
 		"interaction, user":         {entra, 400, "", entraBody("interaction_required", "", 1), NeedsUser, ReauthorizationRequired, 0},
 		"interaction, app-only":     {appOnly, 400, "", entraBody("interaction_required", "", 1), NeedsAdmin, "BLOCKED_BY_POLICY", 0},
-		"unknown error":             {entra, 400, "", `{"error":"something_new"}`, WrongConfig, Refused, 0},
+		"unknown error":             {entra, 400, "", `{"error":"something_new"}`, Transient, UnknownRefusal, 0},
+		"unknown error, no word":    {entra, 418, "", `{"error":"MARKER is no word"}`, Transient, UnknownRefusal, 0},
+		"408":                       {entra, 408, "", `{"error":"something_new"}`, Transient, Unavailable, 0},
+		"425":                       {gmail, 425, "", html, Transient, Unavailable, 0},
 		"code in the text only":     {entra, 400, "", `{"error":"invalid_grant","error_description":"AADSTS50126: no"}`, NeedsUser, "PASSWORD_REJECTED", 0},
 		"codes of an odd type":      {entra, 400, "", `{"error":"invalid_grant","error_codes":"50126","error_description":"AADSTS50126: no"}`, NeedsUser, "PASSWORD_REJECTED", 0},
 		"html 502":                  {entra, 502, "", html, Transient, Unavailable, 0},
@@ -110,6 +113,29 @@ func TestFromAnswerKeepsWhatASupportCaseNeeds(t *testing.T) {
 	}
 	if !strings.Contains(f.Remedy, "az ad app credential reset --id app-1 --append") || !strings.HasSuffix(f.Link, "/appId/app-1") {
 		t.Errorf("the remedy does not name the application: %s %s", f.Remedy, f.Link)
+	}
+}
+
+func TestAnUnknownRefusalIsFinalAtTheThirdTry(t *testing.T) {
+	odd := func() *Fault { return Default().FromAnswer(entra, 400, nil, []byte(`{"error":"something_new"}`)) }
+	down := Default().FromAnswer(entra, 503, nil, nil)
+	first := odd().Following(nil)
+	second := odd().Following(first)
+	third := odd().Following(second)
+	if first.Class != Transient || second.Class != Transient || third.Class != WrongConfig {
+		t.Errorf("%s, %s, %s", first.Class, second.Class, third.Class)
+	}
+	if !strings.Contains(third.Remedy, "something_new") {
+		t.Errorf("the provider's word is not in it: %s", third.Remedy)
+	}
+	if f := odd().Following(down.Following(second)); f.Class != Transient || f.Tries != first.Tries {
+		t.Errorf("not in a row: %s, %d left", f.Class, f.Tries)
+	}
+	if again := odd().Following(third); again.Class != WrongConfig {
+		t.Errorf("once final, then %s", again.Class)
+	}
+	if f := down.Following(down); f.Class != Transient {
+		t.Errorf("an outage is never final: %s", f.Class)
 	}
 }
 

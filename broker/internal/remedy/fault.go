@@ -37,7 +37,24 @@ type Fault struct {
 	Trace    string        // correlation id, for a support case
 	Detail   string        // what happened where there was no answer: "dial tcp: connection refused"
 
+	// Tries is how many tries are left, this one included, until a transient fault is taken for final; 0 = it never is.
+	Tries int
+
 	OfAudience bool // about what was asked for, not about who asks: other audiences of the credential may work
+}
+
+// Following is f as it stands after last, which came right before it: of failures that nobody knows the meaning of, the last
+// try makes the fault one of the configuration.
+func (f *Fault) Following(last *Fault) *Fault {
+	if f.Tries == 0 || last == nil || last.Tries == 0 {
+		return f
+	}
+	next := *f
+	next.Tries = min(f.Tries, last.Tries-1)
+	if next.Tries <= 1 {
+		next.Class, next.Tries = WrongConfig, 1
+	}
+	return &next
 }
 
 // Error is one line without secrets.

@@ -16,6 +16,7 @@ const (
 	Redirected               = "IDP_REDIRECTED"
 	Unreadable               = "IDP_ANSWER_UNREADABLE"
 	Refused                  = "REQUEST_REFUSED"
+	UnknownRefusal           = "UNKNOWN_REFUSAL"
 	StoreUnavailable         = "STORE_UNAVAILABLE"
 	LifetimeBelowMargin      = "TOKEN_LIFETIME_BELOW_MARGIN"
 	RejectsFreshToken        = "SERVER_REJECTS_FRESH_TOKEN"

@@ -52,7 +52,7 @@ func full() keeper.Record {
 	fault := func(reason string) *remedy.Fault {
 		return &remedy.Fault{
 			Class: remedy.NeedsUser, Reason: reason, Remedy: "Somebody must act.", Link: "https://x.example", After: time.Second, Status: 400,
-			OAuth: "invalid_grant", Suberror: "bad_token", Codes: []int{50173, 1}, Trace: "trace", Detail: "detail", OfAudience: true,
+			OAuth: "invalid_grant", Suberror: "bad_token", Codes: []int{50173, 1}, Trace: "trace", Detail: "detail", OfAudience: true, Tries: 2,
 		}
 	}
 	return keeper.Record{
