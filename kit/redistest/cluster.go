@@ -84,6 +84,22 @@ func (c *Cluster) Slot(key string) int {
 	return int(slot)
 }
 
+// Used are the slots that have keys now.
+func (c *Cluster) Used() (all []int) {
+	c.t.Helper()
+	seen := map[int]bool{}
+	for _, n := range c.nodes[:primaries] {
+		keys, _ := n.must("KEYS", "*").([]any)
+		for _, k := range keys {
+			if slot := c.Slot(fmt.Sprint(k)); !seen[slot] {
+				seen[slot] = true
+				all = append(all, slot)
+			}
+		}
+	}
+	return all
+}
+
 // Owner is the primary that serves a slot.
 func (c *Cluster) Owner(slot int) *Server {
 	c.t.Helper()
