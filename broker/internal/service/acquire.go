@@ -111,6 +111,18 @@ func (c *call) spend() *refusal {
 
 // close writes the audit line and returns what the caller gets: no, or nil. Without the line there is no answer.
 func (c *call) close(ctx context.Context, no *refusal) error {
+	if err := c.write(no); err != nil {
+		c.server.Log.Error("the audit cannot be written: nothing is handed out", "error", err)
+		return unaudited().send(ctx)
+	}
+	if no != nil {
+		return no.send(ctx)
+	}
+	return nil
+}
+
+// write writes the audit line: no is what the caller hears, or nil.
+func (c *call) write(no *refusal) error {
 	c.entry.Outcome = codes.OK.String()
 	if no != nil {
 		c.entry.Outcome, c.entry.Reason = no.code.String(), no.info.GetReason()
@@ -119,39 +131,40 @@ func (c *call) close(ctx context.Context, no *refusal) error {
 		}
 	}
 	c.entry.Latency = time.Since(c.start).Seconds()
-	if err := c.server.Audit.Write(c.entry); err != nil {
-		c.server.Log.Error("the audit cannot be written: nothing is handed out", "error", err)
-		lost := refuse(codes.Unavailable, "AUDIT_UNAVAILABLE", string(remedy.Transient), "the broker cannot write its audit", "have the operator of the broker look at the audit's disk")
-		lost.after = 5 * time.Second
-		return lost.send(ctx)
-	}
-	if no != nil {
-		return no.send(ctx)
-	}
-	return nil
+	return c.server.Audit.Write(c.entry)
 }
 
 // credential gets what the section logs in with.
 func (c *call) credential(ctx context.Context, s *directory.Section, validity time.Duration, newer int64) (*brokerv1.AcquireTokenResponse, *refusal) {
-	switch s.Grant {
-	case token.None:
-		return nil, refuse(codes.FailedPrecondition, "NO_LOGIN", string(remedy.WrongConfig), "this section does not log in, so there is no credential for it",
-			"connect without authentication, or set enable-authentication: true")
-	case token.Basic:
-		if r, held := c.server.passwords.held(s, c.start); held {
-			return nil, r.refusal(s, c.start)
-		}
-		return &brokerv1.AcquireTokenResponse{Credential: &brokerv1.AcquireTokenResponse_Password{Password: &brokerv1.Password{
-			User: s.Endpoint.User, Value: s.Password.Reveal(), Mechanism: brokerv1.Mechanism_MECHANISM_BASIC}}}, nil
+	if s.Credential == nil {
+		return c.password(s)
 	}
 	h, err := c.server.Tokens.Ask(ctx, keeper.Wish{Credential: s.Credential, Audience: s.Audience, Margin: max(s.Margin, validity), NewerThan: newer})
 	if err != nil {
 		return nil, fromError(err, s.Credential)
 	}
+	return c.hand(s, h), nil
+}
+
+// password is the credential of a section that logs in without a token, or not at all.
+func (c *call) password(s *directory.Section) (*brokerv1.AcquireTokenResponse, *refusal) {
+	if s.Grant != token.Basic {
+		return nil, refuse(codes.FailedPrecondition, "NO_LOGIN", string(remedy.WrongConfig), "this section does not log in, so there is no credential for it",
+			"connect without authentication, or set enable-authentication: true")
+	}
+	if r, held := c.server.passwords.held(s, c.start); held {
+		return nil, r.refusal(s, c.start)
+	}
+	return &brokerv1.AcquireTokenResponse{Credential: &brokerv1.AcquireTokenResponse_Password{Password: &brokerv1.Password{
+		User: s.Endpoint.User, Value: s.Password.Reveal(), Mechanism: brokerv1.Mechanism_MECHANISM_BASIC}}}, nil
+}
+
+// hand notes for the audit which token leaves, and puts it into the contract's words.
+func (c *call) hand(s *directory.Section, h keeper.Handout) *brokerv1.AcquireTokenResponse {
 	fingerprint := h.Token.Value.Fingerprint()
 	c.entry.Generation, c.entry.Source, c.entry.Correlation = h.Token.Generation, string(h.Source), h.Token.Trace
 	c.entry.Fingerprint, c.entry.Expires = fingerprint.String(), h.Token.Expires.UTC().Format(time.RFC3339)
-	return answer(s, h, fingerprint, time.Now()), nil
+	return answer(s, h, fingerprint, time.Now())
 }
 
 func answer(s *directory.Section, h keeper.Handout, fingerprint secret.Fingerprint, now time.Time) *brokerv1.AcquireTokenResponse {

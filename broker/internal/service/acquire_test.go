@@ -212,13 +212,6 @@ func TestBadRequests(t *testing.T) {
 	details(t, err, codes.InvalidArgument, "MIN_VALIDITY_TOO_LARGE")
 	_, err = c.ReportRejection(b.ctx(), &brokerv1.ReportRejectionRequest{Selector: inbound("support@contoso.com"), Fingerprint: []byte("short")})
 	details(t, err, codes.InvalidArgument, "FINGERPRINT_INVALID")
-	stream, err := c.WatchTokens(b.ctx(), &brokerv1.WatchTokensRequest{})
-	if err == nil {
-		_, err = stream.Recv()
-	}
-	if status.Code(err) != codes.Unimplemented {
-		t.Fatal(err)
-	}
 }
 
 func TestReportRejection(t *testing.T) {

@@ -132,6 +132,13 @@ func join(codes []int) string {
 	return strings.Join(texts, ",")
 }
 
+// unaudited is the answer while the audit cannot be written.
+func unaudited() *refusal {
+	r := refuse(codes.Unavailable, "AUDIT_UNAVAILABLE", string(remedy.Transient), "the broker cannot write its audit", "have the operator of the broker look at the audit's disk")
+	r.after = 5 * time.Second
+	return r
+}
+
 func rateLimited(wait time.Duration) *refusal {
 	r := refuse(codes.ResourceExhausted, "CALLER_RATE_LIMITED", string(remedy.Throttled), fmt.Sprintf("more calls than the policy's rate; wait %v", wait),
 		"wait, or raise rate in the policy")

@@ -74,7 +74,11 @@ type tokens struct {
 	checked []keeper.Wish
 	reset   []string
 	trouble error // of Check and Reset
+
+	looks *keeper.Keeper // behind Watch
 }
+
+func (k *tokens) Watch(w keeper.Wish, changed func()) *keeper.Watch { return k.looks.Watch(w, changed) }
 
 func (k *tokens) Ask(ctx context.Context, w keeper.Wish) (keeper.Handout, error) {
 	k.mu.Lock()

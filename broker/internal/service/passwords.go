@@ -20,6 +20,7 @@ import (
 type passwords struct {
 	mu      sync.Mutex
 	refused map[passwordKey]*refusedPassword
+	changed chan struct{} // closed at the next change; nil while nobody waits for it
 }
 
 type passwordKey struct {
@@ -60,7 +61,26 @@ func (p *passwords) refuse(s *directory.Section, now time.Time) time.Duration {
 	}
 	r.wait = min(max(2*r.wait, firstWait), lastWait)
 	r.until = now.Add(r.wait)
+	p.tell()
 	return r.wait
+}
+
+// news is closed when a password is kept back, or let go again by an operator.
+func (p *passwords) news() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
+	return p.changed
+}
+
+// tell closes news; the caller holds p.mu.
+func (p *passwords) tell() {
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
 }
 
 // held is the refusal of the section's password, if it is kept back.
@@ -83,6 +103,7 @@ func (p *passwords) forget(s *directory.Section) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.refused, passwordOf(s))
+	p.tell()
 }
 
 const (

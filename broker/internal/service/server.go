@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,7 @@ type Tokens interface {
 	Status(ctx context.Context, c *token.Credential, a token.Audience) keeper.Status
 	Check(ctx context.Context, w keeper.Wish) error
 	Reset(ctx context.Context, c *token.Credential) error
+	Watch(w keeper.Wish, changed func()) *keeper.Watch
 }
 
 // Config is what a Server needs.
@@ -58,11 +60,13 @@ type Server struct {
 	grpc      *grpc.Server
 	health    *health.Server
 	draining  chan struct{} // closed when streams must end
+	turns     chan struct{} // holds one for each set of tokens that may be put together at a time
 }
 
 // New makes a Server that does not listen yet.
 func New(c Config) *Server {
-	s := &Server{Config: c, metrics: newMetrics(c.Metrics), health: health.NewServer(), draining: make(chan struct{})}
+	s := &Server{Config: c, metrics: newMetrics(c.Metrics), health: health.NewServer(), draining: make(chan struct{}),
+		turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 	conf := c.TLS
 	if conf != nil && c.Accounts != nil {
 		conf = certificateOptional(conf)

@@ -496,7 +496,7 @@ func (*AcquireTokenResponse_Password) isAcquireTokenResponse_Credential() {}
 // WatchTokensRequest names the tokens to watch.
 type WatchTokensRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 1,000.
+	// At least one and at most 1,000, each once.
 	Selectors     []*Selector `protobuf:"bytes,1,rep,name=selectors,proto3" json:"selectors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -624,7 +624,7 @@ func (x *Failure) GetRetryDelay() *durationpb.Duration {
 // WatchTokensResponse is the state of all watched selectors.
 type WatchTokensResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The full set; a selector that is absent was withdrawn.
+	// The full set, in the order of the request; a selector that is absent was withdrawn.
 	Entries       []*WatchTokensResponse_Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -852,7 +852,9 @@ type WatchTokensResponse_Entry struct {
 	//	*WatchTokensResponse_Entry_AccessToken
 	//	*WatchTokensResponse_Entry_Password
 	//	*WatchTokensResponse_Entry_Failure
-	Result        isWatchTokensResponse_Entry_Result `protobuf_oneof:"result"`
+	Result isWatchTokensResponse_Entry_Result `protobuf_oneof:"result"`
+	// Not empty when the token is good but its renewal is in trouble: what is wrong and who must act.
+	Warning       string `protobuf:"bytes,5,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -928,6 +930,13 @@ func (x *WatchTokensResponse_Entry) GetFailure() *Failure {
 	return nil
 }
 
+func (x *WatchTokensResponse_Entry) GetWarning() string {
+	if x != nil {
+		return x.Warning
+	}
+	return ""
+}
+
 type isWatchTokensResponse_Entry_Result interface {
 	isWatchTokensResponse_Entry_Result()
 }
@@ -943,7 +952,8 @@ type WatchTokensResponse_Entry_Password struct {
 }
 
 type WatchTokensResponse_Entry_Failure struct {
-	// Why AcquireToken would answer no.
+	// Why AcquireToken would answer no; or, with the reason TOKEN_PENDING, that the token is on its way; or, with
+	// AUDIT_UNAVAILABLE, that it is withheld because its hand-out cannot be written down.
 	Failure *Failure `protobuf:"bytes,4,opt,name=failure,proto3,oneof"`
 }
 
@@ -997,14 +1007,15 @@ const file_mailporter_broker_v1_token_service_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x12:\n" +
 	"\vretry_delay\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryDelay\"\xf1\x02\n" +
+	"retryDelay\"\x8b\x03\n" +
 	"\x13WatchTokensResponse\x12I\n" +
-	"\aentries\x18\x01 \x03(\v2/.mailporter.broker.v1.WatchTokensResponse.EntryR\aentries\x1a\x8e\x02\n" +
+	"\aentries\x18\x01 \x03(\v2/.mailporter.broker.v1.WatchTokensResponse.EntryR\aentries\x1a\xa8\x02\n" +
 	"\x05Entry\x12:\n" +
 	"\bselector\x18\x01 \x01(\v2\x1e.mailporter.broker.v1.SelectorR\bselector\x12F\n" +
 	"\faccess_token\x18\x02 \x01(\v2!.mailporter.broker.v1.AccessTokenH\x00R\vaccessToken\x12<\n" +
 	"\bpassword\x18\x03 \x01(\v2\x1e.mailporter.broker.v1.PasswordH\x00R\bpassword\x129\n" +
-	"\afailure\x18\x04 \x01(\v2\x1d.mailporter.broker.v1.FailureH\x00R\afailureB\b\n" +
+	"\afailure\x18\x04 \x01(\v2\x1d.mailporter.broker.v1.FailureH\x00R\afailure\x12\x18\n" +
+	"\awarning\x18\x05 \x01(\tR\awarningB\b\n" +
 	"\x06result\"\xb7\x02\n" +
 	"\x16ReportRejectionRequest\x12:\n" +
 	"\bselector\x18\x01 \x01(\v2\x1e.mailporter.broker.v1.SelectorR\bselector\x12 \n" +

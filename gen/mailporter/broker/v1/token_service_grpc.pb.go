@@ -38,8 +38,9 @@ type TokenServiceClient interface {
 	// from memory while it can and waits for a renewal, up to the caller's deadline, when it must.
 	// An unknown and a forbidden mailbox both answer PERMISSION_DENIED, POLICY_DENIED.
 	AcquireToken(ctx context.Context, in *AcquireTokenRequest, opts ...grpc.CallOption) (*AcquireTokenResponse, error)
-	// WatchTokens sends the full set of the selectors' tokens at once and again whenever one changes. An entry's error does
-	// not end the stream. The server ends streams now and then: call again and keep what you have.
+	// WatchTokens sends the full set of the selectors' tokens at once and again, within a second or two, whenever one changes.
+	// While it is watched a token counts as in use and is renewed ahead of its expiry. An entry's error does not end the
+	// stream. The server ends streams now and then, with OK: call again and keep what you have.
 	WatchTokens(ctx context.Context, in *WatchTokensRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTokensResponse], error)
 	// ReportRejection tells the broker that a mail server refused a token. A report of a token that is no longer the current
 	// one costs nothing; the current one is replaced once.
@@ -107,8 +108,9 @@ type TokenServiceServer interface {
 	// from memory while it can and waits for a renewal, up to the caller's deadline, when it must.
 	// An unknown and a forbidden mailbox both answer PERMISSION_DENIED, POLICY_DENIED.
 	AcquireToken(context.Context, *AcquireTokenRequest) (*AcquireTokenResponse, error)
-	// WatchTokens sends the full set of the selectors' tokens at once and again whenever one changes. An entry's error does
-	// not end the stream. The server ends streams now and then: call again and keep what you have.
+	// WatchTokens sends the full set of the selectors' tokens at once and again, within a second or two, whenever one changes.
+	// While it is watched a token counts as in use and is renewed ahead of its expiry. An entry's error does not end the
+	// stream. The server ends streams now and then, with OK: call again and keep what you have.
 	WatchTokens(*WatchTokensRequest, grpc.ServerStreamingServer[WatchTokensResponse]) error
 	// ReportRejection tells the broker that a mail server refused a token. A report of a token that is no longer the current
 	// one costs nothing; the current one is replaced once.
