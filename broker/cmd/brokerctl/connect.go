@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"mailporter/kit/daemon"
+	"mailporter/kit/tokenclient"
 
 	brokerv1 "mailporter/gen/mailporter/broker/v1"
 )
@@ -29,8 +31,10 @@ const answerWithin = 30 * time.Second
 type target struct {
 	address  string
 	files    daemon.TLSFiles
+	token    string // path of a service-account token
 	insecure bool
 	output   string
+	soon     time.Duration // see rowOf; mailbox commands only
 }
 
 // flags adds the target's flags to a command and all beneath it; each has an environment variable for its default.
@@ -40,8 +44,13 @@ func (t *target) flags(c *cobra.Command) {
 	f.StringVar(&t.files.Certificate, "certificate", os.Getenv("MAILPORTER_CERTIFICATE"), "your certificate, PEM ($MAILPORTER_CERTIFICATE)")
 	f.StringVar(&t.files.Key, "key", os.Getenv("MAILPORTER_KEY"), "its key, PEM ($MAILPORTER_KEY)")
 	f.StringVar(&t.files.CA, "ca", os.Getenv("MAILPORTER_CA"), "the CA of the broker's certificate, PEM ($MAILPORTER_CA)")
+	f.StringVar(&t.token, "token-file", os.Getenv("MAILPORTER_TOKEN_FILE"), "a service-account token in place of a certificate ($MAILPORTER_TOKEN_FILE)")
 	f.BoolVar(&t.insecure, "insecure", false, "plain text, for a broker that was started with -insecure on this machine")
 	f.StringVarP(&t.output, "output", "o", "table", "table or json")
+	for _, pem := range []string{"certificate", "key", "ca"} {
+		_ = c.MarkPersistentFlagFilename(pem, "pem", "crt", "key")
+	}
+	_ = c.RegisterFlagCompletionFunc("broker", cobra.NoFileCompletions)
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -63,7 +72,11 @@ func (t *target) dial(ctx context.Context, do func(context.Context, *grpc.Client
 	if err != nil {
 		return err
 	}
-	conn, err := grpc.NewClient(t.address, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)))
+	options := []grpc.DialOption{grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256 << 20))}
+	if t.token != "" {
+		options = append(options, grpc.WithPerRPCCredentials(tokenclient.TokenFile(t.token)))
+	}
+	conn, err := grpc.NewClient(t.address, options...)
 	if err != nil {
 		return fmt.Errorf("--broker %s: %w", t.address, err)
 	}
@@ -73,14 +86,26 @@ func (t *target) dial(ctx context.Context, do func(context.Context, *grpc.Client
 
 func (t *target) credentials(ctx context.Context) (credentials.TransportCredentials, error) {
 	if t.insecure {
+		if t.token != "" {
+			return nil, errors.New("--token-file goes over TLS alone: leave out --insecure")
+		}
 		return insecure.NewCredentials(), nil
 	}
-	for flag, value := range map[string]string{"certificate": t.files.Certificate, "key": t.files.Key, "ca": t.files.CA} {
-		if value == "" {
-			return nil, fmt.Errorf("--%s is missing: name a PEM file, or set MAILPORTER_%s", flag, strings.ToUpper(flag))
+	quiet := slog.New(slog.DiscardHandler)
+	if t.token != "" && t.files.Certificate == "" && t.files.Key == "" && t.files.CA != "" {
+		conf, err := daemon.RootsTLS(ctx, t.files.CA, "", quiet)
+		return asTLS(conf, err)
+	}
+	for _, flag := range [][2]string{{"certificate", t.files.Certificate}, {"key", t.files.Key}, {"ca", t.files.CA}} {
+		if flag[1] == "" {
+			return nil, fmt.Errorf("--%s is missing: name a PEM file, or set MAILPORTER_%s", flag[0], strings.ToUpper(flag[0]))
 		}
 	}
-	conf, err := daemon.ClientTLS(ctx, t.files, "", slog.New(slog.DiscardHandler), nil)
+	conf, err := daemon.ClientTLS(ctx, t.files, "", quiet, nil)
+	return asTLS(conf, err)
+}
+
+func asTLS(conf *tls.Config, err error) (credentials.TransportCredentials, error) {
 	if err != nil {
 		return nil, &wrongError{err}
 	}

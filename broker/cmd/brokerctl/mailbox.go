@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,68 +18,32 @@ func mailbox() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "mailbox",
 		Short: "how the mailboxes' credentials fare",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Long: "How the mailboxes' credentials fare. Your identity needs the verb admin; with settings alone, list and status show what it may\n" +
+			"serve. A side is one of:\n\n" +
+			"  healthy   there is a good token, or a password that nobody complained about\n" +
+			"  unused    nobody asked yet\n" +
+			"  expiring  it works, and a person must act soon (--soon): a secret, certificate or consent ends\n" +
+			"  waiting   it failed and will be tried again by itself\n" +
+			"  degraded  it works on the last token, and renewing fails\n" +
+			"  frozen    nothing is tried until a person acts",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	t.flags(c)
+	c.PersistentFlags().DurationVar(&t.soon, "soon", 14*24*time.Hour, "call a side expiring when a person must act within this time; 0 = never")
 	c.AddCommand(list(t), show(t), check(t), reset(t))
 	return c
-}
-
-func list(t *target) *cobra.Command {
-	var states []string
-	c := &cobra.Command{
-		Use:     "list [PATTERN]",
-		Short:   "list mailboxes, a line per side",
-		Long:    "Lists the mailboxes whose address matches PATTERN (* matches any characters), a line per side.",
-		Example: "  brokerctl mailbox list '*@contoso.com' --state frozen,degraded",
-		Args:    cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			wanted, err := parseStates(states)
-			if err != nil {
-				return err
-			}
-			return t.call(c.Context(), func(ctx context.Context, m brokerv1.MailboxServiceClient) error {
-				all, err := listAll(ctx, m, strings.Join(args, ""), wanted)
-				if err != nil {
-					return err
-				}
-				return t.print(c.OutOrStdout(), all)
-			})
-		},
-	}
-	c.Flags().StringSliceVar(&states, "state", nil, "only these: "+strings.Join(stateNames(), ", "))
-	_ = c.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateNames(), cobra.ShellCompDirectiveNoFileComp))
-	return c
-}
-
-func listAll(ctx context.Context, m brokerv1.MailboxServiceClient, pattern string, states []brokerv1.State) ([]*brokerv1.MailboxStatus, error) {
-	var all []*brokerv1.MailboxStatus
-	req := &brokerv1.ListMailboxesRequest{AddressPattern: pattern, States: states}
-	for {
-		page, err := m.ListMailboxes(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		for _, box := range page.GetMailboxes() {
-			for _, st := range box.GetStatuses() {
-				if len(states) == 0 || slices.Contains(states, st.GetState()) {
-					all = append(all, st)
-				}
-			}
-		}
-		if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
-			return all, nil
-		}
-	}
 }
 
 func show(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status ADDRESS",
 		Short: "say how one mailbox fares, and who must do what",
-		Long:  "Says how both sides of a mailbox fare, and who must do what. Exit code 1 if something is wrong with it.",
-		Args:  cobra.ExactArgs(1),
+		Long: "Says how both sides of a mailbox fare, and who must do what. Exit code 1 if a side is expiring, waiting, degraded or frozen.\n" +
+			"The provider is not asked: check does that.",
+		Example:           "  brokerctl mailbox status support@contoso.com\n  brokerctl mailbox status support@contoso.com -o json | jq -r '.[].remedy'",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: t.addresses,
 		RunE: func(c *cobra.Command, args []string) error {
 			return t.call(c.Context(), func(ctx context.Context, m brokerv1.MailboxServiceClient) error {
 				box, err := m.GetMailbox(ctx, &brokerv1.GetMailboxRequest{Mailbox: args[0]})
@@ -93,9 +58,10 @@ func show(t *target) *cobra.Command {
 
 func check(t *target) *cobra.Command {
 	return eachSide(t, &cobra.Command{
-		Use:   "check ADDRESS",
-		Short: "ask the provider for a token now, and say what happened",
-		Long:  "Asks the provider for a token now, and says what happened; the token stays in the broker. A frozen credential is not tried:\nreset it first. Exit code 1 if something is wrong.",
+		Use:     "check ADDRESS",
+		Short:   "ask the provider for a token now, and say what happened",
+		Long:    "Asks the provider for a token now, and says what happened; the token stays in the broker. A frozen credential is not tried:\nreset it first. Exit code 1 if something is wrong.",
+		Example: "  brokerctl mailbox check support@contoso.com --side in",
 	}, func(ctx context.Context, m brokerv1.MailboxServiceClient, s *brokerv1.Selector) (*brokerv1.MailboxStatus, error) {
 		r, err := m.CheckMailbox(ctx, &brokerv1.CheckMailboxRequest{Selector: s})
 		return r.GetStatus(), err
@@ -104,9 +70,10 @@ func check(t *target) *cobra.Command {
 
 func reset(t *target) *cobra.Command {
 	return eachSide(t, &cobra.Command{
-		Use:   "reset ADDRESS",
-		Short: "end a freeze: its cause is gone",
-		Long:  "Ends a freeze, and every pause, of the mailbox's credential, so that it is tried again. Do it once the cause is gone:\na wrong password that is tried again and again locks the account.",
+		Use:     "reset ADDRESS",
+		Short:   "end a freeze: its cause is gone",
+		Long:    "Ends a freeze, and every pause, of the mailbox's credential, so that it is tried again. Do it once the cause is gone:\na wrong password that is tried again and again locks the account.",
+		Example: "  brokerctl mailbox reset support@contoso.com && brokerctl mailbox check support@contoso.com",
 	}, func(ctx context.Context, m brokerv1.MailboxServiceClient, s *brokerv1.Selector) (*brokerv1.MailboxStatus, error) {
 		r, err := m.ResetMailbox(ctx, &brokerv1.ResetMailboxRequest{Selector: s})
 		return r.GetStatus(), err
@@ -117,9 +84,10 @@ func reset(t *target) *cobra.Command {
 func eachSide(t *target, c *cobra.Command, do func(context.Context, brokerv1.MailboxServiceClient, *brokerv1.Selector) (*brokerv1.MailboxStatus, error)) *cobra.Command {
 	var side string
 	c.Args = cobra.ExactArgs(1)
+	c.ValidArgsFunction = t.addresses
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if !slices.Contains([]string{"", "in", "out"}, side) {
-			return fmt.Errorf("--side %q: use in or out", side)
+		if err := oneOf("side", side, append(bothSides, "")); err != nil {
+			return err
 		}
 		return t.call(c.Context(), func(ctx context.Context, m brokerv1.MailboxServiceClient) error {
 			selectors, err := sides(ctx, m, args[0], side)
@@ -137,9 +105,23 @@ func eachSide(t *target, c *cobra.Command, do func(context.Context, brokerv1.Mai
 			return t.details(c, all)
 		})
 	}
-	c.Flags().StringVar(&side, "side", "", "only this: in or out")
-	_ = c.RegisterFlagCompletionFunc("side", cobra.FixedCompletions([]string{"in", "out"}, cobra.ShellCompDirectiveNoFileComp))
+	sideFlag(c, &side)
 	return c
+}
+
+var bothSides = []string{"in", "out"}
+
+func sideFlag(c *cobra.Command, side *string) {
+	c.Flags().StringVar(side, "side", "", "only this: in or out")
+	_ = c.RegisterFlagCompletionFunc("side", cobra.FixedCompletions(bothSides, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// oneOf complains about a value that is not among those allowed.
+func oneOf(flag, value string, allowed []string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("--%s %q: use one of: %s", flag, value, strings.TrimSuffix(strings.Join(allowed, ", "), ", "))
 }
 
 // sides are the mailbox's configured sides, or the one that was asked for.
@@ -150,7 +132,7 @@ func sides(ctx context.Context, m brokerv1.MailboxServiceClient, address, side s
 	}
 	var all []*brokerv1.Selector
 	for _, st := range box.GetMailbox().GetStatuses() {
-		if side == "" || side == sideName(st) {
+		if side == "" || side == sideOf(st.GetSelector()) {
 			all = append(all, st.GetSelector())
 		}
 	}
@@ -165,19 +147,46 @@ var errTrouble = errors.New("something is wrong")
 
 // details prints every side at length; trouble makes the exit code 1.
 func (t *target) details(c *cobra.Command, all []*brokerv1.MailboxStatus) error {
-	printer := printDetails
-	if t.output == "json" {
-		printer = printJSON
+	rows := make([]row, len(all))
+	for i, st := range all {
+		rows[i] = rowOf(st, time.Now(), t.soon)
 	}
-	if err := printer(c.OutOrStdout(), all); err != nil {
+	if err := t.printRows(c, rows); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(all, troubled) {
+	if slices.ContainsFunc(rows, row.troubled) {
 		return &wrongError{errTrouble}
 	}
 	return nil
 }
 
-func troubled(st *brokerv1.MailboxStatus) bool {
-	return st.GetState() != brokerv1.State_STATE_HEALTHY && st.GetState() != brokerv1.State_STATE_UNUSED
+func (t *target) printRows(c *cobra.Command, rows []row) error {
+	if t.output == "json" {
+		return printJSON(c.OutOrStdout(), rows)
+	}
+	return printDetails(c.OutOrStdout(), rows)
+}
+
+// most is how many addresses a shell is offered.
+const most = 100
+
+// addresses completes a mailbox address by asking the broker, within a time that a person at a prompt does not mind.
+func (t *target) addresses(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	var found []string
+	err := t.call(ctx, func(ctx context.Context, m brokerv1.MailboxServiceClient) error {
+		page, err := m.ListMailboxes(ctx, &brokerv1.ListMailboxesRequest{AddressPattern: begun + "*", PageSize: most})
+		for _, box := range page.GetMailboxes() {
+			found = append(found, box.GetAddress())
+		}
+		return err
+	})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp
 }

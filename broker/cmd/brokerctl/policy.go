@@ -42,6 +42,9 @@ func policyTest() *cobra.Command {
 			if err := complaints.Err(); err != nil {
 				return &wrongError{errors.New(complaints.Error())}
 			}
+			for _, warning := range complaints {
+				fmt.Fprintln(c.ErrOrStderr(), warning)
+			}
 			return explain(c, p, q)
 		},
 	}

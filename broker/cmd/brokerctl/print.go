@@ -4,61 +4,71 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	brokerv1 "mailporter/gen/mailporter/broker/v1"
 )
 
-func (t *target) print(w io.Writer, all []*brokerv1.MailboxStatus) error {
-	if t.output == "json" {
-		return printJSON(w, all)
-	}
-	return printTable(w, all)
-}
-
-// printJSON prints the messages as the contract has them. They hold no credential.
-func printJSON(w io.Writer, all []*brokerv1.MailboxStatus) error {
-	list := make([]json.RawMessage, len(all))
-	for i, st := range all {
-		b, err := protojson.Marshal(st)
-		if err != nil {
-			return err
-		}
-		list[i] = b
-	}
+func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	return e.Encode(list)
+	return e.Encode(v)
 }
 
-func printTable(w io.Writer, all []*brokerv1.MailboxStatus) error {
+// printTable prints a line for each side and a last one that counts them.
+func printTable(w io.Writer, rows []row, total int) error {
+	now := time.Now()
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "MAILBOX\tSIDE\tPROTOCOL\tGRANT\tSTATE\tREASON\tTOKEN EXPIRES\tNEXT TRY")
-	for _, st := range all {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", st.GetSelector().GetMailbox(), sideName(st), word(st.GetProtocol().String(), "PROTOCOL_"),
-			st.GetGrant(), stateName(st.GetState()), or(st.GetReason()), until(st.GetExpireTime()), until(st.GetNextAttemptTime()))
+	fmt.Fprintln(table, "MAILBOX\tSIDE\tPROTOCOL\tGRANT\tSTATE\tCLASS\tREASON\tTOKEN ENDS\tNEXT TRY\tACT BEFORE")
+	for _, r := range rows {
+		fmt.Fprintln(table, strings.Join([]string{r.Mailbox, r.Side, r.Protocol, r.Grant, r.State, dash(r.Class), dash(r.Reason), ahead(r.TokenExpires, now),
+			ahead(r.NextTry, now), ahead(r.ActBefore, now)}, "\t"))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, count(rows, total))
+	return err
 }
 
-func printDetails(w io.Writer, all []*brokerv1.MailboxStatus) error {
+// count says how many sides there are in which state: 3 sides: 1 frozen, 2 healthy.
+func count(rows []row, total int) string {
+	in := map[string]int{}
+	for _, r := range rows {
+		in[r.State]++
+	}
+	var parts []string
+	for _, s := range states {
+		if in[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", in[s], s))
+		}
+	}
+	text := fmt.Sprintf("%d sides", len(rows))
+	if len(rows) == 1 {
+		text = "1 side"
+	}
+	if len(parts) > 0 {
+		text += ": " + strings.Join(parts, ", ")
+	}
+	if total > len(rows) {
+		text += fmt.Sprintf("; %d more match: --limit 0 shows them", total-len(rows))
+	}
+	return text
+}
+
+// printDetails prints all that is known about each side, a line for each thing.
+func printDetails(w io.Writer, rows []row) error {
+	now := time.Now()
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for i, st := range all {
+	for i, r := range rows {
 		if i > 0 {
 			fmt.Fprintln(table)
 		}
-		fmt.Fprintf(table, "%s, %s\t%s\n", st.GetSelector().GetMailbox(), sideName(st), strings.ToUpper(stateName(st.GetState())))
+		fmt.Fprintf(table, "%s, %s\t%s\n", r.Mailbox, r.Side, strings.ToUpper(r.State))
 		for _, line := range [][2]string{
-			{"protocol", word(st.GetProtocol().String(), "PROTOCOL_")}, {"grant", st.GetGrant()}, {"credential", st.GetCredential()},
-			{"reason", st.GetReason()}, {"class", word(st.GetFailureClass().String(), "FAILURE_CLASS_")}, {"remedy", st.GetRemedy()},
-			{"failing since", at(st.GetFailingSinceTime())}, {"next try", at(st.GetNextAttemptTime())}, {"token expires", at(st.GetExpireTime())},
-			{"last token", at(st.GetLastSuccessTime())}, {"act before", at(st.GetActionDueTime())},
+			{"protocol", r.Protocol}, {"grant", r.Grant}, {"credential", r.Credential}, {"class", r.Class}, {"reason", r.Reason}, {"remedy", r.Remedy},
+			{"failing since", moment(r.FailingSince, now)}, {"next try", r.nextTry(now)}, {"token ends", moment(r.TokenExpires, now)},
+			{"last token", moment(r.LastToken, now)}, {"act before", moment(r.ActBefore, now)}, {"because", r.because()},
 		} {
 			if line[1] != "" {
 				fmt.Fprintf(table, "  %s\t%s\n", line[0], line[1])
@@ -68,73 +78,65 @@ func printDetails(w io.Writer, all []*brokerv1.MailboxStatus) error {
 	return table.Flush()
 }
 
-func sideName(st *brokerv1.MailboxStatus) string {
-	if st.GetSelector().GetDirection() == brokerv1.Direction_DIRECTION_OUTBOUND {
-		return "out"
+// nextTry says so where there will be none.
+func (r row) nextTry(now time.Time) string {
+	if r.State == "frozen" {
+		return "none until the configuration changes, or: brokerctl mailbox reset " + r.Mailbox
 	}
-	return "in"
+	return moment(r.NextTry, now)
 }
 
-// word is an enum's value as people write it; the unspecified one is empty.
-func word(value, prefix string) string {
-	if value = strings.TrimPrefix(value, prefix); value == "UNSPECIFIED" {
+func (r row) because() string {
+	if r.ActBefore.IsZero() {
 		return ""
 	}
-	return strings.ReplaceAll(value, "_", "-")
+	return r.due()
 }
 
-func stateName(s brokerv1.State) string { return strings.ToLower(word(s.String(), "STATE_")) }
-
-func stateNames() []string {
-	var all []string
-	for n := range brokerv1.State_name {
-		if n != 0 {
-			all = append(all, stateName(brokerv1.State(n)))
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-func parseStates(names []string) ([]brokerv1.State, error) {
-	var all []brokerv1.State
-	for _, name := range names {
-		n, ok := brokerv1.State_value["STATE_"+strings.ToUpper(name)]
-		if !ok || n == 0 {
-			return nil, fmt.Errorf("--state %q: use one of: %s", name, strings.Join(stateNames(), ", "))
-		}
-		all = append(all, brokerv1.State(n))
-	}
-	return all, nil
-}
-
-func or(s string) string {
+func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
 	return s
 }
 
-// until is how long it is from now: 42m10s.
-func until(t *timestamppb.Timestamp) string {
-	if t == nil {
+// ahead is how long it is from now: in 42m.
+func ahead(t, now time.Time) string {
+	switch {
+	case t.IsZero():
 		return "-"
-	}
-	d := time.Until(t.AsTime()).Round(time.Second)
-	if d < 0 {
+	case t.Before(now):
 		return "now"
 	}
-	return "in " + d.String()
+	return "in " + span(t.Sub(now))
 }
 
-func at(t *timestamppb.Timestamp) string {
-	if t == nil {
+func moment(t, now time.Time) string {
+	if t.IsZero() {
 		return ""
 	}
-	d := time.Until(t.AsTime()).Round(time.Second)
-	text := t.AsTime().Local().Format(time.RFC3339)
+	text, d := t.Local().Format(time.RFC3339), t.Sub(now)
 	if d < 0 {
-		return fmt.Sprintf("%s (%s ago)", text, -d)
+		return fmt.Sprintf("%s (%s ago)", text, span(-d))
 	}
-	return fmt.Sprintf("%s (in %s)", text, d)
+	return fmt.Sprintf("%s (in %s)", text, span(d))
+}
+
+// span is a length of time in the two units that matter: 13d4h, 3h12m, 42m10s, 9s.
+func span(d time.Duration) string {
+	units := []struct {
+		name string
+		size time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+	for i, u := range units[:3] {
+		if d < u.size {
+			continue
+		}
+		text := fmt.Sprintf("%d%s", d/u.size, u.name)
+		if rest := d % u.size / units[i+1].size; rest > 0 {
+			text += fmt.Sprintf("%d%s", rest, units[i+1].name)
+		}
+		return text
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
 }

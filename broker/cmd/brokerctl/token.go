@@ -40,11 +40,16 @@ func inspect(t *target) *cobra.Command {
 		Long: "Asks the broker for the mailbox's token and prints what stands in it: for whom it is (aud), what it allows (roles, scp), until\n" +
 			"when. The token itself is not printed. Your identity needs the verb token, and tenant-wide where the token is.\n" +
 			"No roles in an app-only token means that no administrator consented to the application permission.",
-		Args: cobra.ExactArgs(1),
+		Example:           "  brokerctl token inspect support@contoso.com --side out",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: t.addresses,
 		RunE: func(c *cobra.Command, args []string) error {
-			direction, ok := map[string]brokerv1.Direction{"in": brokerv1.Direction_DIRECTION_INBOUND, "out": brokerv1.Direction_DIRECTION_OUTBOUND}[side]
-			if !ok {
-				return fmt.Errorf("--side %q: use in or out", side)
+			if err := oneOf("side", side, bothSides); err != nil {
+				return err
+			}
+			direction := brokerv1.Direction_DIRECTION_INBOUND
+			if side == "out" {
+				direction = brokerv1.Direction_DIRECTION_OUTBOUND
 			}
 			return t.dial(c.Context(), func(ctx context.Context, conn *grpc.ClientConn) error {
 				r, err := brokerv1.NewTokenServiceClient(conn).AcquireToken(ctx, &brokerv1.AcquireTokenRequest{
@@ -57,7 +62,7 @@ func inspect(t *target) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&side, "side", "in", "in or out")
-	_ = c.RegisterFlagCompletionFunc("side", cobra.FixedCompletions([]string{"in", "out"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("side", cobra.FixedCompletions(bothSides, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
@@ -84,9 +89,7 @@ func (t *target) claims(w io.Writer, r *brokerv1.AcquireTokenResponse) error {
 	all["broker.sasl-user"] = token.GetSaslUser()
 	all["broker.expires"] = token.GetExpireTime().AsTime().Format(time.RFC3339)
 	if t.output == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(all)
+		return printJSON(w, all)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
