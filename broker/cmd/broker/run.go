@@ -19,6 +19,9 @@ import (
 	"mailporter/kit/daemon"
 )
 
+// garbage is what a busy broker makes in a few hundred milliseconds, in bytes.
+const garbage = 64 << 20
+
 // run puts the broker together and serves until ctx ends.
 func run(ctx context.Context, f *daemon.Frame, c *directory.Config) (err error) {
 	f.Health.Expect("serving")
@@ -37,6 +40,7 @@ func run(ctx context.Context, f *daemon.Frame, c *directory.Config) (err error) 
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
 	d := directory.Open(f.ConfigPath, c, f.Log)
+	daemon.SpareHeap(garbage)
 	k, err := newKeeper(d, st, roots, f)
 	if err != nil {
 		return err
@@ -78,6 +82,7 @@ func watch(ctx context.Context, f *daemon.Frame, d *directory.Directory, k *keep
 	reload := func() {
 		if d.Reload().Err() == nil {
 			k.Retire(d.Now().Live)
+			daemon.SpareHeap(garbage)
 		}
 	}
 	f.OnReload(reload)

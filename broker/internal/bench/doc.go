@@ -7,7 +7,7 @@
 //   - The limit is a grpc-go server without interceptors, metrics, audit or policy. It answers a fixed message of the same
 //     type and the same size as the broker's, so that both encode alike and the caller's work is the same for both.
 //   - Both use the same TLS files through the same code, demand client certificates, and take grpc's defaults for
-//     everything that costs time.
+//     everything that costs time; the garbage collector is set alike.
 //   - The callers are in this process, on the same machine: what they cost is part of both sides. The table tells the
 //     servers' own processor time for each call beside it, where that does not blur the difference.
 //   - Callers ask again as soon as they have an answer, and share a connection among sixteen, as the mailboxes of a worker do.

@@ -67,6 +67,7 @@ func serveEcho(ctx context.Context, args []string) error {
 	}
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(conf)))
 	brokerv1.RegisterTokenServiceServer(server, &echo{answer: madeUp(*size, address(0))})
+	daemon.SpareHeap(64 << 20) // as the broker does
 	context.AfterFunc(ctx, server.Stop)
 	return server.Serve(l)
 }
