@@ -17,7 +17,7 @@ type refusal struct {
 }
 
 // refusals are the errors that can be given, by AADSTS number; the texts follow the real ones, with a verb for what they
-// quote. The same table serves faults on demand.
+// quote. The same table, and onDemand, serve faults.
 var refusals = map[int]refusal{
 	50027:   {400, "invalid_request", "", "JWT token is invalid or malformed."},
 	50034:   {400, "invalid_grant", "", "The user account %s does not exist in the %s directory. To sign into this application, the account must be added to the directory."},
@@ -84,6 +84,9 @@ type errorBody struct {
 // reply makes the HTTP answer of a refusal. correlation is the client's own request id, if it sent one.
 func (e *aadsts) reply(base, correlation string) reply {
 	r, ok := refusals[e.code]
+	if !ok {
+		r, ok = onDemand[e.code]
+	}
 	if !ok { // a fault may ask for any number
 		r = refusal{http.StatusBadRequest, "invalid_grant", "", "The request was refused."}
 	}
