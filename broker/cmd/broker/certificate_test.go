@@ -14,13 +14,13 @@ import (
 )
 
 // certify writes an RSA client certificate and its key under secrets/, and returns the certificate as PEM.
-func (s *site) certify(name string) string {
+func (s *site) certify(name string, life time.Duration) string {
 	s.t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		s.t.Fatal(err)
@@ -38,8 +38,8 @@ func (s *site) certify(name string) string {
 func TestTheSecondCertificateServes(t *testing.T) {
 	sb := provider(t, time.Hour)
 	s := newSite(t, sb, "file:state")
-	s.certify("unknown")
-	known := s.certify("known")
+	s.certify("unknown", 90*24*time.Hour)
+	known := s.certify("known", 90*24*time.Hour)
 	if !sb.Directory().UpdateApp(tenant, "service", func(a *sandbox.App) { a.Secrets, a.Certificates = nil, []string{known} }) {
 		t.Fatal("no such application")
 	}

@@ -28,6 +28,7 @@ type afterwards struct{ m *testing.M }
 
 func (a afterwards) Run() int {
 	code := a.m.Run()
+	removeBrokerctl()
 	if err := leakFree(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -93,7 +94,7 @@ func (t *target) credentials(ctx context.Context) (credentials.TransportCredenti
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	if t.token != "" && t.files.Certificate == "" && t.files.Key == "" && t.files.CA != "" {
-		conf, err := daemon.RootsTLS(ctx, t.files.CA, "", quiet)
+		conf, err := daemon.RootsTLS(ctx, t.files.CA, t.host(), quiet)
 		return asTLS(conf, err)
 	}
 	for _, flag := range [][2]string{{"certificate", t.files.Certificate}, {"key", t.files.Key}, {"ca", t.files.CA}} {
@@ -101,8 +102,17 @@ func (t *target) credentials(ctx context.Context) (credentials.TransportCredenti
 			return nil, fmt.Errorf("--%s is missing: name a PEM file, or set MAILPORTER_%s", flag[0], strings.ToUpper(flag[0]))
 		}
 	}
-	conf, err := daemon.ClientTLS(ctx, t.files, "", quiet, nil)
+	conf, err := daemon.ClientTLS(ctx, t.files, t.host(), quiet, nil)
 	return asTLS(conf, err)
+}
+
+// host is what the broker's certificate must name: a host name or an IP address, out of localhost:9443 or dns:///localhost:9443.
+func (t *target) host() string {
+	endpoint := t.address[strings.LastIndexByte(t.address, '/')+1:]
+	if host, _, err := net.SplitHostPort(endpoint); err == nil {
+		return host
+	}
+	return strings.Trim(endpoint, "[]")
 }
 
 func asTLS(conf *tls.Config, err error) (credentials.TransportCredentials, error) {

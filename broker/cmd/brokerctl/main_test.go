@@ -78,3 +78,12 @@ func TestUsage(t *testing.T) {
 		})
 	}
 }
+
+func TestHost(t *testing.T) {
+	for address, want := range map[string]string{"localhost:9443": "localhost", "127.0.0.1:9443": "127.0.0.1", "[::1]:9443": "::1", "dns:///broker.example:9443": "broker.example",
+		"dns://192.0.2.1/broker.example:9443": "broker.example", "broker.example": "broker.example", "[::1]": "::1"} {
+		if got := (&target{address: address}).host(); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+}
