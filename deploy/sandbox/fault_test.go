@@ -54,6 +54,10 @@ func TestIdentityFaults(t *testing.T) {
 		{"cut answer", fault.Rule{Action: fault.Cut, Bytes: 20}, func(a answer, err error) bool {
 			return errors.Is(err, io.ErrUnexpectedEOF) && len(a.raw) == 20
 		}},
+		{"wrong date", fault.Rule{Action: fault.SkewDate, Skew: -time.Hour}, func(a answer, err error) bool {
+			told, dateErr := http.ParseTime(a.header.Get("Date"))
+			return err == nil && dateErr == nil && a.status == 200 && time.Since(told) > 59*time.Minute
+		}},
 		{"reset", fault.Rule{Action: fault.Reset}, func(_ answer, err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) }},
 		{"lost answer", fault.Rule{Action: fault.LoseAnswer}, func(_ answer, err error) bool {
 			return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)

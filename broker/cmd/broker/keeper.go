@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"mailporter/broker/internal/clock"
 	"mailporter/broker/internal/directory"
 	"mailporter/broker/internal/grant/google"
 	"mailporter/broker/internal/grant/microsoft"
@@ -29,18 +30,22 @@ func (e *engine) end() {
 }
 
 // newKeeper puts the Keeper on its grants and its store.
-func newKeeper(d *directory.Directory, st store, roots *x509.CertPool, f *daemon.Frame) (*engine, error) {
+func newKeeper(d *directory.Directory, st store, roots *x509.CertPool, guard *clock.Guard, f *daemon.Frame) (*engine, error) {
 	c := d.Now()
 	table, err := remedies(c.Remedies)
 	if err != nil {
 		return nil, err
 	}
 	o := wire.Options{Roots: roots, Proxy: c.IdentityVia, Authorities: func() []string { return d.Now().Authorities }, Remedies: table}
-	ms, err := microsoft.New(o)
+	heard := func(from string) wire.Options {
+		o.Clock = func(r clock.Reading) { guard.Heard(from, r) }
+		return o
+	}
+	ms, err := microsoft.New(heard("microsoft"))
 	if err != nil {
 		return nil, fmt.Errorf("identity provider: %w", err)
 	}
-	g, err := google.New(o)
+	g, err := google.New(heard("google"))
 	if err != nil {
 		return nil, fmt.Errorf("identity provider: %w", err)
 	}

@@ -41,7 +41,9 @@ func run(ctx context.Context, f *daemon.Frame, c *directory.Config) (err error) 
 	defer func() { err = errors.Join(err, journal.Close()) }()
 	d := directory.Open(f.ConfigPath, c, f.Log)
 	daemon.SpareHeap(garbage)
-	k, err := newKeeper(d, st, roots, f)
+	guard, guarding := guardClock(ctx, d, st, f)
+	defer guarding.Wait()
+	k, err := newKeeper(d, st, roots, guard, f)
 	if err != nil {
 		return err
 	}

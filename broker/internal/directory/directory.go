@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -18,6 +19,19 @@ func (c *Config) Find(address string) *Mailbox { return c.byAddress[strings.ToLo
 
 // Live says whether some mailbox uses this version of the credential.
 func (c *Config) Live(credential, version string) bool { return c.live[credential+version] != nil }
+
+// SmallestMargin is the smallest expiry margin of a section that uses tokens; the default if there is none.
+func (c *Config) SmallestMargin() time.Duration {
+	least := time.Duration(0)
+	for _, m := range c.Mailboxes {
+		for _, s := range m.Sides() {
+			if s.Credential != nil && (least == 0 || s.Margin < least) {
+				least = s.Margin
+			}
+		}
+	}
+	return cmp.Or(least, marginDefault)
+}
 
 // Replaced is closed once another Config has taken this one's place.
 func (c *Config) Replaced() <-chan struct{} { return c.replaced }

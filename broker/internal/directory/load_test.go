@@ -162,6 +162,8 @@ mailboxes:
 		"folders":                      strings.Join(in("a@x.org").Fetch.Folders, ",") == "A,B" && strings.Join(in("c@x.org").Fetch.Folders, ",") == "A",
 		"one credential for two":       in("a@x.org").Credential == in("b@x.org").Credential && in("a@x.org").Credential != in("c@x.org").Credential,
 		"outbound defaults":            c.Find("d@x.org").Outbound.Margin == 5*time.Minute,
+		"smallest margin":              c.SmallestMargin() == time.Minute, // a relay without log-in has none
+		"no margin at all":             new(Config).SmallestMargin() == marginDefault,
 		"relay without log-in":         c.Find("d@x.org").Outbound.Grant == token.None && c.Find("d@x.org").Outbound.Endpoint.Security == StartTLS,
 		"no inbound":                   in("d@x.org") == nil && c.Find("nobody@x.org") == nil,
 	} {

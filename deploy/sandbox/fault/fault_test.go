@@ -82,7 +82,7 @@ func TestValidate(t *testing.T) {
 func TestRuleAsJSON(t *testing.T) {
 	in := Rule{
 		ID: "x", Target: Identity, Step: "token", Mailbox: "a@x", Client: "c", After: 1, Count: 2, Action: Reply, Status: 429,
-		Body: "b", Header: map[string]string{"A": "b"}, AADSTS: 3, Text: "t", Bytes: 4, RetryAfter: time.Minute, Delay: time.Second,
+		Body: "b", Header: map[string]string{"A": "b"}, AADSTS: 3, Text: "t", Bytes: 4, RetryAfter: time.Minute, Delay: time.Second, Skew: -time.Hour,
 	}
 	b, err := json.Marshal(in)
 	if err != nil || !strings.Contains(string(b), `"retry_after":"1m0s"`) {

@@ -49,12 +49,14 @@ const (
 	Bye Action = "bye"
 	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, smtp auth).
 	RefuseToken Action = "refuse-token"
+	// SkewDate does the step and answers with a Date header that is off by Skew (identity).
+	SkewDate Action = "skew-date"
 	// Renumber gives the mailbox's INBOX a new UIDVALIDITY just before the step (imap select).
 	Renumber Action = "renumber"
 )
 
 var actions = map[string][]Action{
-	Identity: {Reply, Delay, Stall, Reset, LoseAnswer, Cut},
+	Identity: {Reply, Delay, Stall, Reset, LoseAnswer, Cut, SkewDate},
 	IMAP:     {Reply, Delay, Stall, Reset, LoseAnswer, Cut, Bye, RefuseToken, Renumber},
 	SMTP:     {Reply, Delay, Stall, Reset, LoseAnswer, RefuseToken},
 }
@@ -87,6 +89,7 @@ type Rule struct {
 	Bytes      int               `json:"bytes,omitempty"`
 	RetryAfter time.Duration     `json:"-"`
 	Delay      time.Duration     `json:"-"`
+	Skew       time.Duration     `json:"-"` // negative: the server's clock is behind
 
 	// Fired counts how often it happened; set by the plan.
 	Fired int `json:"fired"`
@@ -100,6 +103,7 @@ type wire struct {
 	plain
 	RetryAfter string `json:"retry_after,omitempty"`
 	Delay      string `json:"delay,omitempty"`
+	Skew       string `json:"skew,omitempty"`
 }
 
 // MarshalJSON writes durations as text.
@@ -110,6 +114,9 @@ func (r Rule) MarshalJSON() ([]byte, error) {
 	}
 	if r.Delay != 0 {
 		w.Delay = r.Delay.String()
+	}
+	if r.Skew != 0 {
+		w.Skew = r.Skew.String()
 	}
 	return json.Marshal(w)
 }
@@ -123,9 +130,10 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*r = Rule(w.plain)
-	var errs [2]error
+	var errs [3]error
 	r.RetryAfter, errs[0] = duration("retry_after", w.RetryAfter)
 	r.Delay, errs[1] = duration("delay", w.Delay)
+	r.Skew, errs[2] = duration("skew", w.Skew)
 	return errors.Join(errs[:]...)
 }
 

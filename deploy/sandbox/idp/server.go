@@ -188,6 +188,9 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, rule *fault.Rule,
 	for k, v := range rep.header {
 		h.Set(k, v)
 	}
+	if rule != nil && rule.Action == fault.SkewDate {
+		h.Set("Date", time.Now().Add(rule.Skew).UTC().Format(http.TimeFormat))
+	}
 	w.WriteHeader(rep.status)
 	if rule != nil && rule.Action == fault.Cut {
 		_, _ = w.Write(rep.body[:min(rule.Bytes, len(rep.body))]) // it is to be cut: whether all of it arrives does not matter

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"mailporter/broker/internal/clock"
 	"mailporter/broker/internal/remedy"
 )
 
@@ -28,6 +29,9 @@ type Options struct {
 	Authorities func() []string // allowed besides the provider's own: host (port 443) or host:port; nil: none. Asked each time
 	Timeout     time.Duration   // of one exchange; default 10 s. Leases must be longer.
 	Remedies    *remedy.Table   // default: the built-in one
+
+	// Clock is told what every answer says about the provider's clock; nil: nobody is.
+	Clock func(clock.Reading)
 }
 
 // Extra are the authorities that are allowed now besides the provider's own.
@@ -76,7 +80,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{base: base}
 	c.http = &http.Client{
-		Transport: recorder{base, o.Timeout},
+		Transport: recorder{base, o.Timeout, o.Clock},
 		// A redirect would post the secret elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -144,6 +148,7 @@ func Record(ctx context.Context, allow func(host string) bool) (context.Context,
 type recorder struct {
 	base    *http.Transport
 	timeout time.Duration // of one exchange, its body included: not every library hands its context on
+	clock   func(clock.Reading)
 }
 
 // RoundTrip refuses requests that nobody recorded: they would come from a library that acts on its own.
@@ -157,6 +162,7 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	e := exchange{sent: time.Now()}
 	resp, err := r.base.RoundTrip(req.WithContext(ctx))
 	if err == nil {
+		r.readClock(e.sent, resp.Header)
 		e.status, e.header = resp.StatusCode, resp.Header
 		e.body, err = readAll(resp.Body)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -78,6 +79,9 @@ func (s *Store) Close() error {
 
 // Ping says whether Redis answers.
 func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx).Err() }
+
+// Time is Redis's clock: by it leases lapse. In a cluster it is that of any primary.
+func (s *Store) Time(ctx context.Context) (time.Time, error) { return s.client.Time(ctx).Result() }
 
 func key(id, what string) string { return prefix + "{" + id + "}:" + what }
 
