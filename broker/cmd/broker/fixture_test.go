@@ -47,12 +47,17 @@ const (
 )
 
 func provider(t *testing.T, life time.Duration) *sandbox.Sandbox {
+	return providerWith(t, life, func(*sandbox.Config) {})
+}
+
+// providerWith is provider with a change.
+func providerWith(t *testing.T, life time.Duration, change func(*sandbox.Config)) *sandbox.Sandbox {
 	t.Helper()
 	app := func(id string, secrets ...sandbox.Secret) sandbox.App {
 		return sandbox.App{ClientID: id, Secrets: secrets, Roles: []string{"IMAP.AccessAsApp"}, Mailboxes: []string{"*"},
 			Scopes: []string{"https://outlook.office.com/IMAP.AccessAsUser.All"}}
 	}
-	sb, err := sandbox.Start(sandbox.Config{
+	config := sandbox.Config{
 		TokenLife: life,
 		Tenants: []sandbox.Tenant{{ID: tenant, Domains: []string{"contoso.example"},
 			Apps: []sandbox.App{
@@ -70,7 +75,9 @@ func provider(t *testing.T, life time.Duration) *sandbox.Sandbox {
 			{Token: entraSeed, Tenant: tenant, Client: "web", User: "entra@contoso.example", Scopes: []string{"https://outlook.office.com/IMAP.AccessAsUser.All"}},
 			{Token: "MARKER-revoked", Tenant: "google", Client: "gclient", User: "orders@shop.example", Revoked: true},
 		},
-	})
+	}
+	change(&config)
+	sb, err := sandbox.Start(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,6 +239,17 @@ func (s *site) end() {
 // connect shows a certificate for the identity; empty: none at all.
 func (s *site) connect(identity string) brokerv1.TokenServiceClient {
 	s.t.Helper()
+	return brokerv1.NewTokenServiceClient(s.dial(identity))
+}
+
+// mailboxes is connect for the operator's side.
+func (s *site) mailboxes(identity string) brokerv1.MailboxServiceClient {
+	s.t.Helper()
+	return brokerv1.NewMailboxServiceClient(s.dial(identity))
+}
+
+func (s *site) dial(identity string) *grpc.ClientConn {
+	s.t.Helper()
 	conf := &tls.Config{RootCAs: s.ca.Pool()}
 	if identity != "" {
 		cert, err := s.issue(certtest.Options{CommonName: "worker", URI: identity}).TLS()
@@ -245,7 +263,7 @@ func (s *site) connect(identity string) brokerv1.TokenServiceClient {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { conn.Close() })
-	return brokerv1.NewTokenServiceClient(conn)
+	return conn
 }
 
 func ask(c brokerv1.TokenServiceClient, mailbox string, d brokerv1.Direction) (*brokerv1.AcquireTokenResponse, error) {

@@ -40,14 +40,42 @@ func (l *loader) readProofs(m *config.Map, c *token.Credential) {
 	case file:
 		c.FederatedFile = l.federated(m)
 	case one:
-		l.addCertificate(m, c)
-	default:
-		for _, entry := range m.Maps("certificates") {
-			l.addCertificate(entry, c)
-			entry.Done()
+		if option, err := l.addCertificate(m, c); err != nil {
+			complainCertificate(m, option, err)
 		}
+	default:
+		l.addCertificates(m.Maps("certificates"), c)
 	}
 }
+
+// addCertificates reads a list. One whose time is over or has not come is left out with a warning while another is good: that
+// is what a list is for.
+func (l *loader) addCertificates(entries []*config.Map, c *token.Credential) {
+	options, errs := make([]string, len(entries)), make([]error, len(entries))
+	for i, entry := range entries {
+		options[i], errs[i] = l.addCertificate(entry, c)
+	}
+	for i, entry := range entries {
+		var off *offTime
+		switch {
+		case errs[i] == nil:
+		case len(c.Certificates) > 0 && errors.As(errs[i], &off):
+			entry.Warn(options[i], errs[i].Error()+" and is left out", "take it away, and register another one at the application")
+		default:
+			complainCertificate(entry, options[i], errs[i])
+		}
+		entry.Done()
+	}
+}
+
+func complainCertificate(m *config.Map, option string, err error) {
+	m.Complain(option, err.Error(), "give a valid RSA certificate and its private key, both readable, as PEM files or as one PFX file with its password")
+}
+
+// offTime is a certificate that is good at another time.
+type offTime struct{ problem string }
+
+func (e *offTime) Error() string { return e.problem }
 
 // given is the option to complain about.
 func given(m *config.Map) string {
@@ -69,22 +97,22 @@ func (l *loader) federated(m *config.Map) string {
 	return path
 }
 
-// addCertificate reads {certificate, key} or {pfx, password}; what is wrong with it is a complaint.
-func (l *loader) addCertificate(m *config.Map, c *token.Credential) {
+// addCertificate reads {certificate, key} or {pfx, password}. It returns the option to complain about and the problem.
+func (l *loader) addCertificate(m *config.Map, c *token.Credential) (option string, err error) {
 	option, read := "certificate", l.fromPEM
 	if m.Has("pfx") {
 		option, read = "pfx", l.fromPFX
 	}
 	pair, err := read(m)
-	if err == nil {
-		var cert token.Certificate
-		if cert, err = usable(pair, time.Now()); err == nil {
-			warnEnd(m, option, cert)
-			c.Certificates = append(c.Certificates, cert)
-			return
-		}
+	if err != nil {
+		return option, err
 	}
-	m.Complain(option, err.Error(), "give a valid RSA certificate and its private key, both readable, as PEM files or as one PFX file with its password")
+	cert, err := usable(pair, time.Now())
+	if err == nil {
+		warnEnd(m, option, cert)
+		c.Certificates = append(c.Certificates, cert)
+	}
+	return option, err
 }
 
 func (l *loader) fromPEM(m *config.Map) (tls.Certificate, error) {
@@ -136,9 +164,9 @@ func usable(pair tls.Certificate, now time.Time) (token.Certificate, error) {
 	case !key.PublicKey.Equal(crypto.PublicKey(pair.Leaf.PublicKey)):
 		return token.Certificate{}, errors.New("does not belong to the private key")
 	case now.After(pair.Leaf.NotAfter):
-		return token.Certificate{}, fmt.Errorf("ended at %s", pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+		return token.Certificate{}, &offTime{"ended at " + pair.Leaf.NotAfter.UTC().Format(time.RFC3339)}
 	case now.Before(pair.Leaf.NotBefore):
-		return token.Certificate{}, fmt.Errorf("is not valid before %s", pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
+		return token.Certificate{}, &offTime{"is not valid before " + pair.Leaf.NotBefore.UTC().Format(time.RFC3339)}
 	}
 	return token.NewCertificate(pair.Leaf, key), nil
 }

@@ -80,6 +80,25 @@ func TestCertificatesInPlaceOfSecrets(t *testing.T) {
 	}
 }
 
+func TestACertificateOutOfItsTimeIsLeftOutOfAList(t *testing.T) {
+	s, key := newSite(t), rsaKey(t)
+	s.certify("old", key, -2*time.Hour, -time.Hour)
+	s.certify("early", key, time.Hour, year)
+	s.certify("good", key, -time.Hour, year)
+	const list = "certificates: [{certificate: ../old.pem, key: ../old.key}, {pfx: ../early.pfx, password: {file: ../app}}"
+	c, complaints := s.load(one("pop-client", graphOf+list+", {certificate: ../good.pem, key: ../good.key}]"))
+	text := complaints.Error()
+	if complaints.Err() != nil || len(complaints) != 2 || !strings.Contains(text, "certificates[0].certificate: ended at ") || !strings.Contains(text, "certificates[1].pfx: is not valid before ") {
+		t.Errorf("want two warnings:\n%s", text)
+	}
+	if certs := c.Mailboxes[0].Inbound.Credential.Certificates; len(certs) != 1 || certs[0].NotAfter().Before(time.Now().Add(year-time.Hour)) {
+		t.Errorf("%d certificates", len(certs))
+	}
+	if _, complaints := s.load(one("pop-client", graphOf+list+"]")); complaints.Err() == nil {
+		t.Error("a list without one good certificate was taken")
+	}
+}
+
 func TestCertificateFilesAreWatched(t *testing.T) {
 	s := newSite(t)
 	s.certify("a", rsaKey(t), -time.Hour, year)
