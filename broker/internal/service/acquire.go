@@ -161,13 +161,12 @@ func (c *call) password(s *directory.Section) (*brokerv1.AcquireTokenResponse, *
 
 // hand notes for the audit which token leaves, and puts it into the contract's words.
 func (c *call) hand(s *directory.Section, h keeper.Handout) *brokerv1.AcquireTokenResponse {
-	fingerprint := h.Token.Value.Fingerprint()
 	c.entry.Generation, c.entry.Source, c.entry.Correlation = h.Token.Generation, string(h.Source), h.Token.Trace
-	c.entry.Fingerprint, c.entry.Expires = fingerprint.String(), h.Token.Expires.UTC().Format(time.RFC3339)
-	return answer(s, h, fingerprint, time.Now())
+	c.entry.Fingerprint, c.entry.Expires = h.Fingerprint.String(), h.Token.Expires.UTC().Format(time.RFC3339)
+	return answer(s, h, time.Now())
 }
 
-func answer(s *directory.Section, h keeper.Handout, fingerprint secret.Fingerprint, now time.Time) *brokerv1.AcquireTokenResponse {
+func answer(s *directory.Section, h keeper.Handout, now time.Time) *brokerv1.AcquireTokenResponse {
 	resp := &brokerv1.AcquireTokenResponse{Credential: &brokerv1.AcquireTokenResponse_AccessToken{AccessToken: &brokerv1.AccessToken{
 		Value:       h.Token.Value.Reveal(),
 		SaslUser:    s.Endpoint.User,
@@ -177,7 +176,7 @@ func answer(s *directory.Section, h keeper.Handout, fingerprint secret.Fingerpri
 		RenewTime:   timestamppb.New(h.RenewAt),
 		ValidFor:    durationpb.New(h.Token.Expires.Sub(now)),
 		UsableFor:   durationpb.New(h.UsableUntil.Sub(now)),
-		Fingerprint: fingerprint[:],
+		Fingerprint: h.Fingerprint[:],
 		Generation:  h.Token.Generation,
 	}}}
 	if h.Warning != nil {

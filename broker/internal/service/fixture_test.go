@@ -113,7 +113,7 @@ func (k *tokens) Reset(_ context.Context, c *token.Credential) error {
 func good(_ context.Context, w keeper.Wish) (keeper.Handout, error) {
 	sent := time.Now()
 	t := token.Token{Value: secret.New("MARKER-token"), Sent: sent, Expires: sent.Add(time.Hour), Generation: 5, Trace: "trace-1"}
-	return keeper.Handout{Token: t, UsableUntil: t.UsableUntil(w.Margin), RenewAt: sent.Add(45 * time.Minute), Source: keeper.FromProvider}, nil
+	return keeper.Handout{Token: t, Fingerprint: t.Value.Fingerprint(), UsableUntil: t.UsableUntil(w.Margin), RenewAt: sent.Add(45 * time.Minute), Source: keeper.FromProvider}, nil
 }
 
 // broker is a served Server with everything around it.
@@ -190,12 +190,16 @@ func newBrokerFor(t *testing.T, accounts Accounts) *broker {
 
 func (b *broker) write(name, text string) {
 	b.t.Helper()
-	path := filepath.Join(b.dir, name)
+	writeFile(b.t, filepath.Join(b.dir, name), text)
+}
+
+func writeFile(t testing.TB, path, text string) {
+	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
 }
 
