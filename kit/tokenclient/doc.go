@@ -10,5 +10,6 @@
 // once more with another. A protocol that binds the token to the connection (IMAP, POP3, SMTP) keeps tok beside the
 // connection and starts nothing new on it once tok.Usable says no.
 //
-// Nothing is cached here: the broker answers from memory and knows better than a worker when a token has gone bad.
+// A Client keeps nothing: it asks the broker each time. A Cache in front of it keeps the tokens that were asked for, has
+// the broker tell when they change, and so goes on for minutes while the broker is away.
 package tokenclient

@@ -38,6 +38,7 @@ type Rejection struct {
 type Broker struct {
 	mu         sync.Mutex
 	settings   []tokenclient.Settings
+	bySide     map[side]tokenclient.Settings
 	changed    chan struct{} // closed when settings change
 	mint       Mint
 	minted     int
@@ -45,6 +46,9 @@ type Broker struct {
 	asks       []tokenclient.Ask
 	rejections []Rejection
 	suppressed *tokenclient.Outcome
+	stirred    chan struct{} // closed when tokens or failures change
+	watches    map[*watching]struct{}
+	unwatched  bool // WatchTokens is not implemented
 
 	server *grpc.Server
 	memory *bufconn.Listener // nil while stopped
@@ -70,11 +74,12 @@ type state struct {
 type token struct {
 	value   string
 	expires time.Time
+	renews  time.Time // watched tokens are replaced from here on
 }
 
 // New starts a broker without mailboxes. Its tokens are token-1, token-2, ... and live for an hour. It stops with the test.
 func New(t testing.TB) *Broker {
-	b := &Broker{changed: make(chan struct{}), sides: map[side]*state{}}
+	b := &Broker{changed: make(chan struct{}), stirred: make(chan struct{}), sides: map[side]*state{}, watches: map[*watching]struct{}{}}
 	b.mint = func(tokenclient.Ask) (string, time.Time, error) {
 		return fmt.Sprintf("token-%d", b.minted+1), time.Now().Add(time.Hour), nil
 	}
@@ -177,9 +182,13 @@ func (b *Broker) Dial(ctx context.Context, _ string) (net.Conn, error) {
 func (b *Broker) SetMailboxes(all ...tokenclient.Settings) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.settings = slices.Clone(all)
+	b.settings, b.bySide = slices.Clone(all), map[side]tokenclient.Settings{}
+	for _, s := range all {
+		b.bySide[sideOf(s.Ask())] = s
+	}
 	close(b.changed)
 	b.changed = make(chan struct{})
+	b.tellWatchers()
 }
 
 // OnMint sets how tokens are made. It is called once per token, never side by side, and must not call b.
@@ -189,11 +198,12 @@ func (b *Broker) OnMint(m Mint) {
 	b.mint = m
 }
 
-// Fail lets Acquire answer e for one side of a mailbox; nil ends it. Code says how it is sent; empty = FAILED_PRECONDITION.
+// Fail lets Acquire and watches answer e for one side of a mailbox; nil ends it. Code says how it is sent; empty = FAILED_PRECONDITION.
 func (b *Broker) Fail(a tokenclient.Ask, e *tokenclient.Error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.side(a).failure = e
+	b.tellWatchers()
 }
 
 // Suppress lets every report of a current token be answered Suppressed with o's wait and remedy; nil ends it.
@@ -208,6 +218,7 @@ func (b *Broker) Replace(a tokenclient.Ask) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.side(a).token = nil
+	b.tellWatchers()
 }
 
 // Minted is how many tokens were made.
@@ -243,9 +254,6 @@ func (b *Broker) side(a tokenclient.Ask) *state {
 
 // find returns the settings of one side; b.mu is held.
 func (b *Broker) find(a tokenclient.Ask) (tokenclient.Settings, bool) {
-	i := slices.IndexFunc(b.settings, func(s tokenclient.Settings) bool { return sideOf(s.Ask()) == sideOf(a) })
-	if i < 0 {
-		return tokenclient.Settings{}, false
-	}
-	return b.settings[i], true
+	s, ok := b.bySide[sideOf(a)]
+	return s, ok
 }

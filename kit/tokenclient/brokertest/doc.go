@@ -6,6 +6,6 @@
 //	b.OnMint(func(a tokenclient.Ask) (string, time.Time, error) { return idp.Token(a.Mailbox), time.Now().Add(time.Hour), nil })
 //	client := b.Client(t)
 //
-// It keeps the contract's margin rule, generations and rejection outcomes, but no policy and no credentials. It works
+// It keeps the contract's margin rule, generations, rejection outcomes and watches, but no policy and no credentials. It works
 // inside testing/synctest bubbles.
 package brokertest

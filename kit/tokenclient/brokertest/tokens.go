@@ -63,8 +63,10 @@ func (b *Broker) renew(k *state, a tokenclient.Ask, margin time.Duration, basic 
 			Remedy: "lower token-expiry-margin-time", Message: "the token was born inside the margin"}
 	}
 	b.minted++
-	k.token = &token{value, expires}
+	left := time.Until(expires)
+	k.token = &token{value: value, expires: expires, renews: expires.Add(-margin - (left-margin)/4)}
 	k.generation = max(k.generation, a.NewerThan) + 1
+	b.tellWatchers()
 	return nil
 }
 
@@ -81,7 +83,7 @@ func (k *state) answer(s tokenclient.Settings, margin time.Duration) *brokerv1.A
 		Mechanism:   brokerv1.Mechanism(s.Endpoint.Mechanism),
 		ExpireTime:  timestamppb.New(k.token.expires),
 		UsableUntil: timestamppb.New(k.token.expires.Add(-margin)),
-		RenewTime:   timestamppb.New(k.token.expires.Add(-margin - (left-margin)/4)),
+		RenewTime:   timestamppb.New(earlier(k.token.renews, k.token.expires.Add(-margin))),
 		ValidFor:    durationpb.New(left),
 		UsableFor:   durationpb.New(left - margin),
 		Fingerprint: sum[:],
@@ -115,9 +117,17 @@ func (b *Broker) outcome(known *state, current bool) *brokerv1.ReportRejectionRe
 		res.RetryDelay, res.Remedy = durationpb.New(b.suppressed.Wait), b.suppressed.Remedy
 	default:
 		known.token = nil // nobody shall get it again
+		b.tellWatchers()
 		res.Outcome = brokerv1.RejectionOutcome_REJECTION_OUTCOME_REPLACING
 	}
 	return res
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func sum(value string) string {
@@ -129,9 +139,11 @@ func fromSelector(s *brokerv1.Selector) tokenclient.Ask {
 	return tokenclient.Ask{Mailbox: s.GetMailbox(), Direction: tokenclient.Direction(s.GetDirection())}
 }
 
-func denied(a tokenclient.Ask) error {
-	return toStatus(&tokenclient.Error{Code: "PERMISSION_DENIED", Reason: "POLICY_DENIED", Class: tokenclient.WrongConfig,
-		Message: "policy does not let this caller use " + a.Mailbox, Remedy: "allow it in policy.yaml"})
+func denied(a tokenclient.Ask) error { return toStatus(denial(a)) }
+
+func denial(a tokenclient.Ask) *tokenclient.Error {
+	return &tokenclient.Error{Code: "PERMISSION_DENIED", Reason: "POLICY_DENIED", Class: tokenclient.WrongConfig,
+		Message: "policy does not let this caller use " + a.Mailbox, Remedy: "allow it in policy.yaml"}
 }
 
 // toStatus sends an error as the broker does: one ErrorInfo, and RetryInfo where there is a wait.
