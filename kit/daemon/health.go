@@ -53,15 +53,21 @@ func (h *Health) Checks() []Check {
 	return all
 }
 
-// Ready says whether every check is.
+// Ready says whether there are checks and every one of them is ready. Without any, the program has not come as far as to
+// say what it needs: the admin server is there before.
 func (h *Health) Ready() bool {
-	return !slices.ContainsFunc(h.Checks(), func(c Check) bool { return c.Err != nil })
+	all := h.Checks()
+	return len(all) > 0 && !slices.ContainsFunc(all, func(c Check) bool { return c.Err != nil })
 }
 
 // ServeHTTP is /readyz: a line per check, and 503 unless all are ready.
 func (h *Health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	code, lines := http.StatusOK, []string{"ready"}
-	for _, c := range h.Checks() {
+	all := h.Checks()
+	if len(all) == 0 {
+		code, lines[0] = http.StatusServiceUnavailable, "not ready: starting"
+	}
+	for _, c := range all {
 		if c.Err == nil {
 			lines = append(lines, c.Name+": ok")
 			continue

@@ -130,7 +130,6 @@ func TestDrainIsBounded(t *testing.T) {
 
 func TestAdminServer(t *testing.T) {
 	f := NewFrame("porter", discard)
-	f.Health.Expect("broker")
 	end, err := f.listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +157,8 @@ func TestAdminServer(t *testing.T) {
 		}
 	}
 	check("/livez", 200, "alive")
+	check("/readyz", 503, "not ready: starting")
+	f.Health.Expect("broker")
 	check("/readyz", 503, "not ready\nbroker: not ready yet")
 	f.Health.SetReady("broker", nil)
 	f.Health.SetReady("state", os.ErrDeadlineExceeded)
