@@ -67,12 +67,18 @@ type Record struct {
 // Credentials is the durable memory of credentials. Losing it loses refresh tokens that nobody can bring back.
 type Credentials interface {
 	// Lease takes the right to renew a credential for ttl, or answers ErrLeased. The lease is bound to a fencing number
-	// that only grows.
+	// that only grows. A record that does not open is ErrSealed, and nobody has the lease.
 	Lease(ctx context.Context, id string, ttl time.Duration) (Lease, error)
 	// Load returns the record without a lease; a zero Record if there is none.
 	Load(ctx context.Context, id string) (Record, error)
 	// Changes delivers the id of a credential whose record or tokens another broker changed; missing some is allowed.
 	Changes() <-chan string
+}
+
+// A Shelver is a Credentials that can put a record aside which does not open: it is kept, for whoever finds the keyset, and the
+// credential begins anew with what is configured. Only Reset calls it, because a person said so.
+type Shelver interface {
+	Shelve(ctx context.Context, id string) error
 }
 
 // A Lease is the right to renew one credential.

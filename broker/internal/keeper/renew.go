@@ -77,7 +77,10 @@ func (k *Keeper) renewInTurn(ctx context.Context, s *slot, w Wish, need want) (*
 		return nil, err
 	case errors.Is(err, ErrSealed):
 		k.meters.sealed.Inc()
-		k.Log.Error("a stored credential does not open with the keyset", "credential", w.Credential.Label)
+		k.Log.Error("a stored credential does not open with the keyset", "credential", w.Credential.Label, "remedy", remedy.Sealed().Remedy)
+		if w.Credential.Rotates() { // the configured one would overwrite a newer one that only a keyset is missing for
+			return nil, remedy.Sealed()
+		}
 	default:
 		k.Log.Warn("credential store does not answer", "error", err)
 	}

@@ -2,9 +2,11 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"mailporter/broker/internal/remedy"
 	"mailporter/broker/internal/token"
 )
 
@@ -14,8 +16,10 @@ func (k *Keeper) Status(ctx context.Context, c *token.Credential, aud token.Audi
 	s := k.slot(Wish{Credential: c, Audience: aud})
 	a, now := s.account, time.Now()
 	r, young := a.record(k.Recheck)
+	var err error
 	if !young {
-		if fresh, err := k.load(ctx, a); err == nil {
+		var fresh Record
+		if fresh, err = k.load(ctx, a); err == nil {
 			r = fresh
 		}
 	}
@@ -27,6 +31,12 @@ func (k *Keeper) Status(ctx context.Context, c *token.Credential, aud token.Audi
 	}
 	st.ActionDue = a.due(c)
 	st.judge(r, a, aud, usable, now)
+	if errors.Is(err, ErrSealed) && c.Rotates() {
+		st.Fault, st.State = remedy.Sealed(), Frozen
+		if usable {
+			st.State = Degraded
+		}
+	}
 	return st
 }
 
@@ -58,6 +68,9 @@ func (k *Keeper) Reset(ctx context.Context, c *token.Credential) error {
 		return fmt.Errorf("reset %s: %w", c.Label, context.Cause(ctx))
 	}
 	lease, err := k.lease(ctx, a)
+	if errors.Is(err, ErrSealed) {
+		lease, err = k.leaseAnew(ctx, a, c)
+	}
 	if err != nil {
 		return fmt.Errorf("reset %s: %w", c.Label, err)
 	}
@@ -73,4 +86,17 @@ func (k *Keeper) Reset(ctx context.Context, c *token.Credential) error {
 	a.mu.Unlock()
 	a.stir()
 	return nil
+}
+
+// leaseAnew puts a record aside that does not open, and takes the lease of the empty one.
+func (k *Keeper) leaseAnew(ctx context.Context, a *account, c *token.Credential) (Lease, error) {
+	s, ok := k.Credentials.(Shelver)
+	if !ok {
+		return nil, ErrSealed
+	}
+	if err := s.Shelve(ctx, a.id); err != nil {
+		return nil, err
+	}
+	k.Log.Warn("a stored credential that does not open was put aside, as an operator wished; it begins anew with what is configured", "credential", c.Label)
+	return k.lease(ctx, a)
 }

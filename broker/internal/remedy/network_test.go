@@ -49,7 +49,7 @@ func TestFromError(t *testing.T) {
 
 func TestOwnFaults(t *testing.T) {
 	for reason, f := range map[string]*Fault{
-		StoreUnavailable: NoStore(), LifetimeBelowMargin: ShortLived(60e9, 90e9), RejectsFreshToken: FreshRefused(60e9),
+		StoreUnavailable: NoStore(), StoredUnreadable: Sealed(), LifetimeBelowMargin: ShortLived(60e9, 90e9), RejectsFreshToken: FreshRefused(60e9),
 		Unreadable: Garbled(200, "no access_token"),
 	} {
 		if f.Reason != reason || f.Remedy == "" || !strings.Contains(f.Error(), reason) {

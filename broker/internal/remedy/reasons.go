@@ -18,6 +18,7 @@ const (
 	Refused                  = "REQUEST_REFUSED"
 	UnknownRefusal           = "UNKNOWN_REFUSAL"
 	StoreUnavailable         = "STORE_UNAVAILABLE"
+	StoredUnreadable         = "STORED_CREDENTIAL_UNREADABLE"
 	LifetimeBelowMargin      = "TOKEN_LIFETIME_BELOW_MARGIN"
 	RejectsFreshToken        = "SERVER_REJECTS_FRESH_TOKEN"
 	AuthorityNotAllowed      = "AUTHORITY_NOT_ALLOWED"
@@ -35,6 +36,15 @@ func NoStore() *Fault {
 	return &Fault{
 		Class: Transient, Reason: StoreUnavailable, After: time.Second,
 		Remedy: "Whoever runs the broker must bring its store back; refresh tokens are not used meanwhile, because a rotated one that cannot be saved is lost.",
+	}
+}
+
+// Sealed: what the store holds does not open with the keyset. The refresh token in it is not replaced by the configured one,
+// which may be years older.
+func Sealed() *Fault {
+	return &Fault{
+		Class: NeedsAdmin, Reason: StoredUnreadable,
+		Remedy: "Whoever runs the broker must give it the keyset with which its store was written; if there is none any more, or somebody tampered with the store, `brokerctl mailbox reset` puts the record aside and begins again with the configured refresh token.",
 	}
 }
 

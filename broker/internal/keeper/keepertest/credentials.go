@@ -231,6 +231,33 @@ func credentialsTampered(t *testing.T, s StoredCredentials) {
 	if d := differences(r, keeper.Record{}); !errors.Is(err, keeper.ErrSealed) || d != nil {
 		t.Errorf("%v, fields set: %v", err, d)
 	}
+	for range 2 { // the second would answer ErrLeased if the first had kept a lease
+		if _, err := s.Credentials.Lease(t.Context(), credential, time.Minute); !errors.Is(err, keeper.ErrSealed) {
+			t.Errorf("lease of a record that does not open: %v", err)
+		}
+	}
+	s.shelved(t)
+}
+
+// shelved begins anew where a record did not open.
+func (s StoredCredentials) shelved(t *testing.T) {
+	t.Helper()
+	shelf, ok := s.Credentials.(keeper.Shelver)
+	if !ok {
+		return
+	}
+	for range 2 { // twice is once
+		if err := shelf.Shelve(t.Context(), credential); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := lease(t, s.Credentials, credential, time.Minute)
+	if d := differences(l.Record(), keeper.Record{}); d != nil {
+		t.Errorf("after it was put aside, fields set: %v", d)
+	}
+	if err := l.Save(t.Context(), full()); err != nil {
+		t.Error(err)
+	}
 }
 
 func credentialsMoved(t *testing.T, s StoredCredentials) {

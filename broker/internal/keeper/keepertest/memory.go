@@ -203,6 +203,14 @@ func (b *Broker) Lease(ctx context.Context, id string, ttl time.Duration) (keepe
 	return &memoryLease{broker: b, id: id, fence: b.fence, record: r}, nil
 }
 
+// Shelve implements keeper.Shelver.
+func (b *Broker) Shelve(_ context.Context, id string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.records, id)
+	return nil
+}
+
 type memoryLease struct {
 	broker *Broker
 	id     string

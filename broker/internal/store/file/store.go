@@ -37,6 +37,7 @@ const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=bus
 const schema = `
 CREATE TABLE IF NOT EXISTS tokens (name TEXT PRIMARY KEY, generation INTEGER NOT NULL, expires INTEGER NOT NULL, sealed BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS credentials (id TEXT PRIMARY KEY, fence INTEGER NOT NULL, sealed BLOB) STRICT;
+CREATE TABLE IF NOT EXISTS unreadable (id TEXT PRIMARY KEY, sealed BLOB) STRICT;
 PRAGMA user_version = 1;`
 
 // Open takes the folder, makes it if it is missing, and opens its database. A folder that another process holds is an error
@@ -125,6 +126,25 @@ func (s *Store) Load(ctx context.Context, id string) (keeper.Record, error) {
 		return keeper.Record{}, nil
 	}
 	return s.sealer.OpenRecord(id, b)
+}
+
+// Shelve implements keeper.Shelver.
+func (s *Store) Shelve(ctx context.Context, id string) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("put record aside: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO unreadable (id, sealed) SELECT id, sealed FROM credentials WHERE id = ? AND sealed IS NOT NULL", id)
+	if err == nil {
+		_, err = tx.ExecContext(ctx, "UPDATE credentials SET sealed = NULL WHERE id = ?", id)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("put record aside: %w", err), tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("put record aside: %w", err)
+	}
+	return nil
 }
 
 // Changes implements keeper.Credentials: there is no other broker, so nothing ever comes.

@@ -2,6 +2,7 @@
 // credential carry the same {hash tag}, so that every script touches one slot and works in a cluster as well.
 //
 //	mailporter:{ID}:record         the sealed record
+//	mailporter:{ID}:unreadable     a record that did not open and was put aside by a reset
 //	mailporter:{ID}:lease          fencing number and mark of who holds the lease; Redis lets it lapse
 //	mailporter:{ID}:fence          the last fencing number; only grows
 //	mailporter:{ID}:token:NAME     hash: g = generation, v = sealed token; lapses with the token

@@ -34,3 +34,9 @@ var releaseLease = redis.NewScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 redis.call('PUBLISH', ARGV[2], ARGV[3])
 return 1`)
+
+// shelve puts the record aside, over one that was put aside before. Doing it twice is doing it once.
+// KEYS: record, unreadable.
+var shelve = redis.NewScript(`
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('RENAME', KEYS[1], KEYS[2]) end
+return 1`)

@@ -125,5 +125,13 @@ func (s *Store) Load(ctx context.Context, id string) (keeper.Record, error) {
 	return s.sealer.OpenRecord(id, b)
 }
 
+// Shelve implements keeper.Shelver.
+func (s *Store) Shelve(ctx context.Context, id string) error {
+	if err := shelve.Run(ctx, s.client, []string{key(id, "record"), key(id, "unreadable")}).Err(); err != nil {
+		return fmt.Errorf("put record aside: %w", err)
+	}
+	return nil
+}
+
 // Changes implements keeper.Credentials.
 func (s *Store) Changes() <-chan string { return s.changes }
