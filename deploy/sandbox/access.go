@@ -19,6 +19,9 @@ func (s *Sandbox) Authority() string { return fmt.Sprintf("https://localhost:%d"
 // GoogleAuthority is the base URL of the Google half: GoogleAuthority() + "/token", "/tokeninfo", "/revoke".
 func (s *Sandbox) GoogleAuthority() string { return s.Authority() + "/google" }
 
+// Federation is the base URL of the federation server: the same server as Authority, under another name.
+func (s *Sandbox) Federation() string { return "https://" + s.addr("identity") }
+
 // IMAPAddr is host:port of the Exchange-like IMAP server.
 func (s *Sandbox) IMAPAddr() string { return s.addr("imap") }
 

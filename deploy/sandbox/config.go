@@ -22,8 +22,9 @@ type (
 	GoogleUser   = idp.GoogleUser
 	RefreshToken = idp.Seed
 
-	ServiceAccount = idp.ServiceAccount
-	ServiceKey     = idp.ServiceKey
+	ServiceAccount  = idp.ServiceAccount
+	ServiceKey      = idp.ServiceKey
+	FederatedDomain = idp.FederatedDomain
 )
 
 // Config says what the sandbox simulates. The zero value starts, with nobody in it.

@@ -145,7 +145,7 @@ func (s *Sandbox) startIdentity() error {
 		return err
 	}
 	s.identity = idp.New(idp.Config{
-		Directory: s.directory, Issuer: s.issuer, Seeds: s.config.RefreshTokens, Base: s.Authority(),
+		Directory: s.directory, Issuer: s.issuer, Seeds: s.config.RefreshTokens, Base: s.Authority(), Federation: s.Federation(),
 		RefreshIn: s.config.RefreshIn, RefreshLife: s.config.RefreshTokenLife, SingleUse: s.config.SingleUseRefreshTokens,
 		LoopLimit: s.config.Limits.IdenticalTokenRequests, Faults: s.faults, Log: s.config.Log,
 	})

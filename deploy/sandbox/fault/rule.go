@@ -18,7 +18,7 @@ const (
 
 // steps are the moments at which each target asks the plan.
 var steps = map[string][]string{
-	Identity: {"token", "google-token", "metadata", "realm", "keys"},
+	Identity: {"token", "google-token", "metadata", "realm", "keys", "mex", "trust"},
 	IMAP: {
 		"connect", "authenticate", "login", "select", "list", "status", "create", "append", "fetch", "search",
 		"store", "copy", "move", "expunge", "idle",
@@ -67,7 +67,7 @@ type Rule struct {
 	ID string `json:"id,omitempty"`
 	// Target is identity, imap or smtp.
 	Target string `json:"target"`
-	// Step is when: identity token, google-token, metadata, realm, keys; imap connect, authenticate, login, select, list,
+	// Step is when: identity token, google-token, metadata, realm, keys, mex, trust; imap connect, authenticate, login, select, list,
 	// status, create, append, fetch, search, store, copy, move, expunge, idle; smtp connect, auth, mail, rcpt, data (the
 	// message has come in, nothing is stored), accepted (it is stored, the 250 is not sent yet).
 	Step string `json:"step,omitempty"`

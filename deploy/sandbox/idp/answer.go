@@ -147,7 +147,12 @@ func (s *Server) userRealm(r *http.Request) reply {
 	user := r.PathValue("user")
 	body := map[string]string{
 		"ver": "1.0", "account_type": "Unknown", "domain_name": domainOf(user), "cloud_instance_name": s.host(),
-		"cloud_audience_urn": "urn:federation:MicrosoftOnline",
+		"cloud_audience_urn": cloudAudience,
+	}
+	if _, ok := s.dir.federated(user); ok {
+		body["account_type"], body["federation_protocol"] = "Federated", "WSTrust"
+		body["federation_metadata_url"] = s.config.Federation + "/" + domainOf(user) + mexPath
+		return jsonReply(http.StatusOK, body)
 	}
 	if s.dir.TenantOf(user) != "" {
 		body["account_type"] = "Managed"

@@ -43,6 +43,11 @@ func (d *Directory) validate() error {
 		for _, domain := range t.Domains {
 			once("domain", domain)
 		}
+		for _, f := range t.Federated {
+			if !slices.ContainsFunc(t.Domains, func(s string) bool { return lower(s) == lower(f.Domain) }) {
+				errs = append(errs, fmt.Errorf("federated-domains %q: not a domain of tenant %s", f.Domain, t.ID))
+			}
+		}
 		for _, a := range t.Apps {
 			once("client-id in "+t.ID, a.ClientID)
 			errs = append(errs, a.checkKeys())

@@ -55,7 +55,7 @@ func (s *Server) grant(r *request) (*tokenBody, error) {
 		return nil, err
 	}
 	kind := r.get("grant_type")
-	if !slices.Contains([]string{"client_credentials", "password", "refresh_token"}, kind) {
+	if !slices.Contains([]string{"client_credentials", "password", "refresh_token", saml1Grant, saml2Grant}, kind) {
 		return nil, refuse(70003, kind)
 	}
 	if err := s.findTenant(r, kind); err != nil {
@@ -73,6 +73,8 @@ func (s *Server) grant(r *request) (*tokenBody, error) {
 		return s.clientCredentials(r)
 	case "password":
 		return s.password(r)
+	case saml1Grant, saml2Grant:
+		return s.samlGrant(r, kind == saml2Grant)
 	default:
 		return s.refreshToken(r)
 	}
@@ -183,6 +185,9 @@ func (s *Server) password(r *request) (*tokenBody, error) {
 	u, ok := r.tenant.user(r.get("username"))
 	if !ok {
 		return nil, refuse(50034, r.get("username"), r.tenant.ID)
+	}
+	if _, elsewhere := r.tenant.federated(u.Address); elsewhere {
+		return nil, refuse(50126) // Entra does not know the password, as long as its hash is not synchronised
 	}
 	if err := s.signIn(u, r.get("password"), r.resource); err != nil {
 		return nil, err

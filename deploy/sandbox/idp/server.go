@@ -20,6 +20,8 @@ type Config struct {
 	Seeds     []Seed
 	// Base is the URL under which the server is reached, without a final slash.
 	Base string
+	// Federation is the URL under which the same server is the federation server; its host is another one than Base's.
+	Federation string
 	// RefreshIn is sent as refresh_in; 0 leaves it out, as Entra does for short-lived tokens.
 	RefreshIn time.Duration
 	// RefreshLife is how long an unused Entra refresh token lives.
@@ -54,6 +56,8 @@ func New(c Config) *Server {
 	s.mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.step("keys", s.entraKeys))
 	s.mux.HandleFunc("GET /common/discovery/instance", s.step("metadata", s.instance))
 	s.mux.HandleFunc("GET /common/UserRealm/{user}", s.step("realm", s.userRealm))
+	s.mux.HandleFunc("GET /{domain}"+mexPath, s.step("mex", s.mex))
+	s.mux.HandleFunc("POST "+trustPath, s.step("trust", s.trust))
 	s.mux.HandleFunc("/google/token", s.step("google-token", s.googleToken))
 	s.mux.HandleFunc("GET /google/.well-known/openid-configuration", s.step("metadata", s.googleMetadata))
 	s.mux.HandleFunc("/google/tokeninfo", s.step("metadata", s.googleTokenInfo))

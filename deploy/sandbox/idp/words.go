@@ -11,8 +11,10 @@ type Tenant struct {
 	ID string `yaml:"id"`
 	// Domains are the verified mail domains; each also names the tenant in URLs.
 	Domains []string `yaml:"domains"`
-	Apps    []App    `yaml:"apps"`
-	Users   []User   `yaml:"users"`
+	// Federated are those of Domains whose users prove themselves at a federation server.
+	Federated []FederatedDomain `yaml:"federated-domains"`
+	Apps      []App             `yaml:"apps"`
+	Users     []User            `yaml:"users"`
 }
 
 // An App is an application registration with its service principal in the tenant.
