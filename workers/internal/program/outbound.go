@@ -61,7 +61,7 @@ type sending struct {
 	frame  *daemon.Frame
 	config setup.Config
 	outbox outbound.Outbox
-	broker *tokenclient.Client
+	broker *setup.Broker
 }
 
 // serve starts the door, the sender and the watch over mailboxes. stop is called with what must not happen.

@@ -190,10 +190,3 @@ func readRoots(root *config.Map) *x509.CertPool {
 	}
 	return pool
 }
-
-// Dial prepares the client of the broker.
-func (c Config) Dial(f *daemon.Frame) (*tokenclient.Client, error) {
-	broker := c.Broker
-	broker.Metrics = f.Metrics
-	return tokenclient.Dial(broker, f.Log)
-}
