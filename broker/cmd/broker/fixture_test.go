@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -128,6 +129,7 @@ type site struct {
 	out    *output // standard output and error, the audit among it
 	addr   string
 	admin  string
+	level  string // of the log; empty: info
 	stop   context.CancelFunc
 	exited chan int
 }
@@ -217,7 +219,7 @@ func (s *site) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop, s.exited = stop, make(chan int, 1)
 	go func() {
-		s.exited <- newApp().Execute(ctx, []string{"-config", filepath.Join(s.dir, "broker.yaml")}, s.out, s.out)
+		s.exited <- newApp().Execute(ctx, []string{"-config", filepath.Join(s.dir, "broker.yaml"), "-log-level", cmp.Or(s.level, "info")}, s.out, s.out)
 	}()
 	s.t.Cleanup(s.end)
 	s.addr = s.out.wait(s.t, "serving", "address")
