@@ -39,6 +39,9 @@ func host(a About) string {
 	return a.Authority
 }
 
+// Detail is what is known to hold no secret of the text of an error.
+func Detail(err error) string { return detail(err) }
+
 func detail(err error) string {
 	var (
 		dns  *net.DNSError

@@ -22,6 +22,11 @@ const (
 	LifetimeBelowMargin      = "TOKEN_LIFETIME_BELOW_MARGIN"
 	RejectsFreshToken        = "SERVER_REJECTS_FRESH_TOKEN"
 	AuthorityNotAllowed      = "AUTHORITY_NOT_ALLOWED"
+	PasswordRejected         = "PASSWORD_REJECTED"
+	UserNotFound             = "USER_NOT_FOUND"
+	FederationUnavailable    = "FEDERATED_IDP_UNAVAILABLE"
+	FederationUnreadable     = "FEDERATED_IDP_UNREADABLE"
+	FederationRefused        = "FEDERATED_IDP_REFUSED"
 	GrantNotServed           = "GRANT_NOT_SERVED"
 )
 

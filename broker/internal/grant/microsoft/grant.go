@@ -60,8 +60,13 @@ func (g *Grant) Mint(ctx context.Context, c token.Credential, refresh secret.Str
 	if f := checkFederated(c); f != nil {
 		return keeper.Minted{}, f
 	}
-	ctx, x := wire.Record(ctx, reachable(host, c))
+	ctx, x := wire.Record(ctx, g.reachable(host, c))
 	err := send(ctx, c, strings.Fields(string(a)))
+	if err != nil && c.Grant == token.Password && c.Public() {
+		if f := beforeTheToken(x.Last(), host, about); f != nil {
+			return keeper.Minted{}, f
+		}
+	}
 	answer, err := x.Result(g.options.Table(), about, err)
 	err = retryOutdated(c, err)
 	m := keeper.Minted{Token: answer.Token}
@@ -89,10 +94,12 @@ func (g *Grant) sender(c token.Credential, refresh secret.String) func(context.C
 }
 
 // reachable are the hosts that a request may go to: the authority; for instance discovery the other names of Microsoft's
-// clouds; and for a password at Microsoft any, because a federated realm has its own.
-func reachable(host string, c token.Credential) func(string) bool {
+// clouds; and for a password the federation servers that the configuration allows. Neither what Microsoft says about a
+// user's realm nor what a federation server says about itself adds to them.
+func (g *Grant) reachable(host string, c token.Credential) func(string) bool {
 	own := wire.Allowed(host, hosts)
+	federated := c.Grant == token.Password && c.Public()
 	return func(h string) bool {
-		return h == host || own && (wire.Allowed(h, hosts) || c.Grant == token.Password)
+		return h == host || own && wire.Allowed(h, hosts) || federated && wire.Allowed(h, g.options.Extra())
 	}
 }

@@ -42,6 +42,17 @@ func NotAllowed(about remedy.About) *remedy.Fault {
 	}
 }
 
+// notAllowedHost is NotAllowed for a host that the provider, not the configuration, named: a federation server for example.
+func notAllowedHost(about remedy.About, host string) *remedy.Fault {
+	if host == Host(about.Authority) {
+		return NotAllowed(about)
+	}
+	return &remedy.Fault{
+		Class: remedy.WrongConfig, Reason: remedy.AuthorityNotAllowed, Detail: host,
+		Remedy: "Whoever configures the broker must name " + host + " under allowed-authorities, if it belongs to the sign-in of " + about.User + " and speaks https; nothing was sent there.",
+	}
+}
+
 // NotServed is the fault of a grant that a provider's package cannot make.
 func NotServed(g token.Kind) *remedy.Fault {
 	return &remedy.Fault{

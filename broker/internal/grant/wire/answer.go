@@ -49,10 +49,10 @@ func (e exchange) result(t *remedy.Table, about remedy.About, err error) (Answer
 	switch {
 	case errors.Is(e.err, errTooLarge):
 		return Answer{}, remedy.Garbled(0, errTooLarge.Error())
+	case errors.Is(e.err, errNotAllowed):
+		return Answer{}, notAllowedHost(about, e.host)
 	case e.err != nil:
 		return Answer{}, remedy.FromError(about, e.err)
-	case e.status == 0 && errors.Is(err, errNotAllowed):
-		return Answer{}, NotAllowed(about)
 	case e.status == 0:
 		return Answer{}, remedy.FromError(about, err)
 	}

@@ -20,6 +20,7 @@ import (
 const (
 	defaultTimeout = 10 * time.Second
 	maxAnswer      = 64 << 10 // bytes; real token answers are a few KiB
+	maxDocument    = 1 << 20  // of what a GET brings: the metadata of a federation server may have 100 KiB
 )
 
 // Options are what every grant needs to know.
@@ -51,9 +52,15 @@ func (o Options) Table() *remedy.Table {
 }
 
 var (
-	errTooLarge   = errors.New("the answer is larger than 64 KiB")
+	errTooLarge   = errors.New("the answer is too large")
 	errNotAllowed = errors.New("the request was for a host that is not allowed")
 )
+
+// Refused says that a request was not sent because its host is not allowed.
+func Refused(err error) bool { return errors.Is(err, errNotAllowed) }
+
+// TooLarge says that an answer was larger than may be.
+func TooLarge(err error) bool { return errors.Is(err, errTooLarge) }
 
 // Client makes exchanges. Its methods may be called from any number of goroutines; MSAL takes it as it is.
 type Client struct {
@@ -122,11 +129,29 @@ type Exchange struct {
 }
 
 type exchange struct {
+	host   string // host or host:port, as in the URL
+	path   string
 	sent   time.Time // when the request was sent
 	status int       // of the answer, 0 = none came
 	header http.Header
 	body   []byte
-	err    error // why no answer came
+	err    error // why no answer came; errNotAllowed: the request was not sent
+}
+
+// Seen is the last exchange as far as those who know the protocol want to judge it. Body may hold secrets.
+type Seen struct {
+	Host   string // host or host:port; empty: there was none
+	Path   string
+	Status int // 0: no answer came
+	Body   []byte
+	Err    error // why none came
+}
+
+// Last is the last exchange.
+func (x *Exchange) Last() Seen {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return Seen{x.last.host, x.last.path, x.last.status, x.last.body, x.last.err}
 }
 
 func (x *Exchange) note(e exchange) {
@@ -154,23 +179,29 @@ type recorder struct {
 // RoundTrip refuses requests that nobody recorded: they would come from a library that acts on its own.
 func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	x, ok := req.Context().Value(exchangeKey{}).(*Exchange)
-	if !ok || req.URL.Scheme != "https" || !x.allow(req.URL.Host) {
+	if !ok {
+		return nil, errNotAllowed
+	}
+	e := exchange{host: req.URL.Host, path: req.URL.Path, sent: time.Now()}
+	if req.URL.Scheme != "https" || !x.allow(req.URL.Host) {
+		e.err = errNotAllowed
+		x.note(e)
 		return nil, errNotAllowed
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), r.timeout)
 	defer cancel() // the body is in memory by then
-	e := exchange{sent: time.Now()}
 	resp, err := r.base.RoundTrip(req.WithContext(ctx))
 	if err == nil {
 		r.readClock(e.sent, resp.Header)
 		e.status, e.header = resp.StatusCode, resp.Header
-		e.body, err = readAll(resp.Body)
+		e.body, err = readAll(resp.Body, limit(req))
 	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx) // the transport calls it by other names, depending on where it was
 		}
-		x.note(exchange{sent: e.sent, err: err})
+		e.status, e.err = 0, err
+		x.note(e)
 		return nil, err
 	}
 	x.note(e)
@@ -178,10 +209,18 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func readAll(r io.ReadCloser) ([]byte, error) {
+// limit is how many bytes an answer may have. Tokens come with POST.
+func limit(r *http.Request) int64 {
+	if r.Method == http.MethodGet {
+		return maxDocument
+	}
+	return maxAnswer
+}
+
+func readAll(r io.ReadCloser, most int64) ([]byte, error) {
 	defer r.Close() // what it says about a body that was read adds nothing
-	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
-	if err == nil && len(body) > maxAnswer {
+	body, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(body)) > most {
 		return nil, errTooLarge
 	}
 	return body, err
