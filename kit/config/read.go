@@ -214,6 +214,9 @@ func (m *Map) Secrets(key string) []secret.Ref {
 	return all
 }
 
+// places are the options of a reference.
+var places = []string{"file", "env"}
+
 const secretRemedy = "write {file: PATH} or {env: NAME}"
 
 func (m *Map) secretRef(n *yaml.Node, path string) secret.Ref {
@@ -227,6 +230,7 @@ func (m *Map) secretRef(n *yaml.Node, path string) secret.Ref {
 		return secret.Ref{Literal: secret.New(n.Value)}
 	}
 	sub := newMap(m.doc, n, path)
+	sub.Know(places)
 	ref := secret.Ref{File: sub.Path("file", ""), Env: sub.Text("env", "")}
 	sub.Done()
 	if (ref.File == "") == (ref.Env == "") {

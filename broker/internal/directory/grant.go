@@ -118,11 +118,22 @@ func (l *loader) audience(m *config.Map, p Protocol, o credentialOptions) token.
 	case o.authority.provider == token.Google:
 		return googleScope
 	case p == Graph:
-		return token.Audience("https://" + o.authority.cloud.graph + "/.default")
+		return l.audienceOf("https://" + o.authority.cloud.graph)
 	case o.authority.cloud.mail == "":
 		m.Complain("scope", "has no default for this cloud", "write the mail resource of the cloud with /.default")
 	}
-	return token.Audience(o.authority.cloud.mail + "/.default")
+	return l.audienceOf(o.authority.cloud.mail)
+}
+
+// audienceOf is the audience of a resource: one text for all sections, which the way to a token finds in the processor's
+// cache.
+func (l *loader) audienceOf(resource string) token.Audience {
+	a, ok := l.audiences[resource]
+	if !ok {
+		a = token.Audience(resource + "/.default")
+		l.audiences[resource] = a
+	}
+	return a
 }
 
 // readSecrets gives `password` the meaning that the grant has for it.
@@ -208,12 +219,12 @@ func label(c token.Credential) string {
 
 // digest is a short name for a list of texts: each is counted with its length, so that no two lists run together.
 func digest(parts ...string) string {
-	h := sha256.New()
+	var b []byte
 	for _, p := range parts {
-		_ = binary.Write(h, binary.BigEndian, uint32(len(p))) // a hash takes everything
-		h.Write([]byte(p))
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(p))), p...)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
 }
 
 // googleLife is what Google's access tokens live.

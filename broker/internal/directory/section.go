@@ -215,7 +215,7 @@ func isAddress(s string) bool {
 
 // version names the settings that a worker is told. Secrets and tokens are no part of it.
 func version(s *Section) string {
-	told, err := json.Marshal([]any{s.Mailbox, s.Direction, s.Protocol, s.Mechanism, s.Margin, s.Endpoint, s.Fetch, s.Post})
+	told, err := json.Marshal([]any{s.Mailbox, s.Direction, s.Protocol, s.Mechanism, s.Margin, &s.Endpoint, s.Fetch, s.Post})
 	if err != nil {
 		panic("directory: settings do not encode: " + err.Error()) // plain values only: cannot happen
 	}
