@@ -77,6 +77,14 @@ func (c *Cluster) URL() string {
 	return "redis+cluster://" + strings.Join(addresses, ",")
 }
 
+// User makes a user on every node; see Server.User.
+func (c *Cluster) User(name, password, rules string) {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		n.User(name, password, rules)
+	}
+}
+
 // Slot is that of a key.
 func (c *Cluster) Slot(key string) int {
 	c.t.Helper()

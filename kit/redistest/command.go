@@ -17,7 +17,7 @@ const (
 
 // Do sends one command on a connection of its own and returns what came.
 func (s *Server) Do(args ...any) (any, error) {
-	c := redis.NewClient(&redis.Options{Addr: s.address, Protocol: 2, MaxRetries: -1, DialerRetries: 1, DisableIdentity: true})
+	c := redis.NewClient(&redis.Options{Addr: s.address, Protocol: 2, MaxRetries: -1, DialerRetries: 1, DisableIdentity: true, TLSConfig: s.tls})
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -14,17 +14,22 @@ package redistest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"mailporter/kit/certtest"
 )
 
 // Server is one redis-server process. Its methods fail the test when they cannot do their work; one goroutine at a time.
@@ -35,6 +40,7 @@ type Server struct {
 	address string
 	args    func(s *Server) []string // of the command line, asked at every start
 	ready   string                   // what its log says once it serves
+	tls     *tls.Config              // of clients; nil: it speaks without
 	running *process
 }
 
@@ -49,6 +55,28 @@ type process struct {
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return start(t, "Ready to accept connections", func(s *Server) []string { return append(s.defaults(), args...) })
+}
+
+// StartTLS is Start for a server that speaks TLS only, with a certificate of that authority. Trust ca.Pool().
+func StartTLS(t testing.TB, ca *certtest.CA, args ...string) *Server {
+	t.Helper()
+	pair, err := ca.Issue(certtest.Options{CommonName: "redis", IP: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	files := map[string][]byte{"cert.pem": pair.Certificate, "key.pem": pair.Key, "ca.pem": ca.PEM()}
+	for name, b := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := start(t, "Ready to accept connections", func(s *Server) []string {
+		return slices.Concat(s.defaults(), []string{"--port", "0", "--tls-port", s.port(), "--tls-auth-clients", "no", "--tls-cert-file", filepath.Join(dir, "cert.pem"),
+			"--tls-key-file", filepath.Join(dir, "key.pem"), "--tls-ca-cert-file", filepath.Join(dir, "ca.pem")}, args)
+	})
+	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: ca.Pool()}
+	return s
 }
 
 func start(t testing.TB, ready string, args func(*Server) []string) *Server {
@@ -80,8 +108,20 @@ func (s *Server) defaults() []string {
 // Addr is host:port. It stays the same over Restart.
 func (s *Server) Addr() string { return s.address }
 
-// URL is redis://host:port/0.
-func (s *Server) URL() string { return "redis://" + s.address + "/0" }
+// URL is redis://host:port/0, or rediss:// for one that speaks TLS.
+func (s *Server) URL() string { return s.URLOf("", "") }
+
+// URLOf is URL with a user and a password in it.
+func (s *Server) URLOf(user, password string) string {
+	u := url.URL{Scheme: "redis", Host: s.address, Path: "/0"}
+	if s.tls != nil {
+		u.Scheme = "rediss"
+	}
+	if user != "" {
+		u.User = url.UserPassword(user, password)
+	}
+	return u.String()
+}
 
 // Dir holds the server's files: appendonlydir and dump.rdb.
 func (s *Server) Dir() string { return s.dir }

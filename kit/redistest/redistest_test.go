@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"mailporter/kit/certtest"
 	"mailporter/kit/redistest"
 )
 
@@ -115,5 +117,31 @@ func TestSlotsMove(t *testing.T) {
 	}
 	if got := say(t, old.Addr(), "GET {tag}b"); !strings.HasPrefix(got, "-MOVED") {
 		t.Fatalf("the old owner: %s", got)
+	}
+}
+
+func TestSpeaksTLSAndKnowsUsers(t *testing.T) {
+	ca, err := certtest.NewCA("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := redistest.StartTLS(t, ca)
+	s.User("u", "p", "~a:* +get +ping")
+	if got, err := s.Do("AUTH", "u", "p"); err != nil || got != "OK" {
+		t.Fatal(got, err)
+	}
+	if got := s.URLOf("u", "p"); got != "rediss://u:p@"+s.Addr()+"/0" {
+		t.Fatal(got)
+	}
+	c, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := fmt.Fprint(c, "PING\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(c); bytes.Contains(b, []byte("PONG")) {
+		t.Fatalf("it answers without TLS: %q, %v", b, err)
 	}
 }

@@ -67,7 +67,9 @@ func inspect(ctx context.Context, c *redis.Client) (Report, error) {
 	r := Report{Findings: judge(info)}
 	fsync, err := c.ConfigGet(ctx, "appendfsync").Result()
 	switch {
-	case err != nil || fsync["appendfsync"] == "":
+	case err != nil && !forbidden(err):
+		return Report{}, fmt.Errorf("inspect redis: %w", err)
+	case fsync["appendfsync"] == "":
 		r.Unknown = append(r.Unknown, "appendfsync (CONFIG GET)")
 	case info["aof_enabled"] == "1" && fsync["appendfsync"] != "always":
 		r.Findings = append(r.Findings, Finding{Setting: "appendfsync", Is: fsync["appendfsync"], ShouldBe: "always",

@@ -2,7 +2,9 @@ package redis
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -45,6 +47,8 @@ func (l *logged) String() string {
 type fleet struct {
 	server *redistest.Server // if it is one server
 	url    string
+	root   string      // URL of somebody who may do everything; empty: url
+	roots  *tls.Config // for TLS
 	keyset string
 	log    logged
 }
@@ -62,11 +66,22 @@ func fleetAt(t *testing.T, url string) *fleet {
 
 func (f *fleet) broker(t *testing.T) *Store {
 	t.Helper()
+	return f.open(t, f.url)
+}
+
+// admin is a store whose client may do everything.
+func (f *fleet) admin(t *testing.T) *Store {
+	t.Helper()
+	return f.open(t, cmp.Or(f.root, f.url))
+}
+
+func (f *fleet) open(t *testing.T, url string) *Store {
+	t.Helper()
 	sealer, err := seal.OpenOrMake(f.keyset)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(Config{URL: f.url}, sealer, slog.New(slog.NewTextHandler(&f.log, nil)))
+	s, err := Open(Config{URL: url, Roots: f.roots}, sealer, slog.New(slog.NewTextHandler(&f.log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

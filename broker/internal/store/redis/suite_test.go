@@ -16,29 +16,29 @@ func TestContracts(t *testing.T) {
 
 // contracts runs the engine's suites.
 func contracts(t *testing.T, f *fleet) {
-	// fresh is two brokers over an empty Redis.
-	fresh := func(t *testing.T) (a, b *Store) {
-		a, b = f.broker(t), f.broker(t)
-		must(t, a.empty)
-		return a, b
+	// fresh is two brokers over an empty Redis, and who spoils it.
+	fresh := func(t *testing.T) (a, b, vandal *Store) {
+		vandal = f.admin(t)
+		must(t, vandal.empty)
+		return f.broker(t), f.broker(t), vandal
 	}
 	t.Run("Cache", func(t *testing.T) {
 		keepertest.Cache(t, func(t *testing.T) keepertest.StoredCache {
-			a, b := fresh(t)
+			a, b, vandal := fresh(t)
 			return keepertest.StoredCache{
 				Cache: a, Other: b,
-				Tamper: func(k token.Key) { b.do(t, "HSET", b.tokenKey(k), "v", "spoiled") },
-				Move:   func(from, to token.Key) { b.move(t, b.tokenKey(from), b.tokenKey(to)) },
+				Tamper: func(k token.Key) { vandal.do(t, "HSET", b.tokenKey(k), "v", "spoiled") },
+				Move:   func(from, to token.Key) { vandal.move(t, b.tokenKey(from), b.tokenKey(to)) },
 			}
 		})
 	})
 	t.Run("Credentials", func(t *testing.T) {
 		keepertest.Credentials(t, func(t *testing.T) keepertest.StoredCredentials {
-			a, b := fresh(t)
+			a, b, vandal := fresh(t)
 			return keepertest.StoredCredentials{
 				Credentials: a, Other: b,
-				Tamper: func(id string) { b.do(t, "SET", key(id, "record"), "spoiled") },
-				Move:   func(from, to string) { b.move(t, key(from, "record"), key(to, "record")) },
+				Tamper: func(id string) { vandal.do(t, "SET", key(id, "record"), "spoiled") },
+				Move:   func(from, to string) { vandal.move(t, key(from, "record"), key(to, "record")) },
 			}
 		})
 	})
