@@ -50,10 +50,18 @@ type Broker struct {
 	watches    map[*watching]struct{}
 	unwatched  bool // WatchTokens is not implemented
 
-	server *grpc.Server
-	memory *bufconn.Listener // nil while stopped
-	served sync.WaitGroup
-	others []*grpc.Server // on loopback
+	server  *grpc.Server
+	memory  *bufconn.Listener // nil while stopped
+	served  sync.WaitGroup
+	sockets []*socket // on loopback
+	t       testing.TB
+}
+
+// socket is a listener on loopback, which an outage closes.
+type socket struct {
+	address string
+	creds   credentials.TransportCredentials
+	server  *grpc.Server
 }
 
 // side is one side of one mailbox.
@@ -79,7 +87,7 @@ type token struct {
 
 // New starts a broker without mailboxes. Its tokens are token-1, token-2, ... and live for an hour. It stops with the test.
 func New(t testing.TB) *Broker {
-	b := &Broker{changed: make(chan struct{}), stirred: make(chan struct{}), sides: map[side]*state{}, watches: map[*watching]struct{}{}}
+	b := &Broker{changed: make(chan struct{}), stirred: make(chan struct{}), sides: map[side]*state{}, watches: map[*watching]struct{}{}, t: t}
 	b.mint = func(tokenclient.Ask) (string, time.Time, error) {
 		return fmt.Sprintf("token-%d", b.minted+1), time.Now().Add(time.Hour), nil
 	}
@@ -95,22 +103,27 @@ func (b *Broker) Start() {
 	b.memory = bufconn.Listen(1 << 16)
 	b.server = b.newServer(insecure.NewCredentials())
 	b.serve(b.server, b.memory)
+	for _, s := range b.sockets {
+		b.listen(s)
+	}
 }
 
-// Stop is an outage: connections in memory break, new ones are refused. Tokens and mailboxes stay known.
+// Stop is an outage: connections break, new ones are refused. Tokens and mailboxes stay known.
 func (b *Broker) Stop() {
 	b.mu.Lock()
-	server := b.server
+	servers := []*grpc.Server{b.server}
 	b.memory = nil
+	for _, s := range b.sockets {
+		servers = append(servers, s.server)
+	}
 	b.mu.Unlock()
-	server.Stop()
+	for _, s := range servers {
+		s.Stop()
+	}
 }
 
 func (b *Broker) close() {
 	b.Stop()
-	for _, s := range b.others {
-		s.Stop()
-	}
 	b.served.Wait()
 }
 
@@ -130,18 +143,26 @@ func (b *Broker) serve(s *grpc.Server, l net.Listener) {
 // plain text. Not inside a synctest bubble.
 func (b *Broker) Listen(t testing.TB, conf *tls.Config) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	creds := insecure.NewCredentials()
+	s := &socket{address: "127.0.0.1:0", creds: insecure.NewCredentials()}
 	if conf != nil {
-		creds = credentials.NewTLS(conf)
+		s.creds = credentials.NewTLS(conf)
 	}
-	s := b.newServer(creds)
-	b.others = append(b.others, s)
-	b.serve(s, l)
-	return l.Addr().String()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sockets = append(b.sockets, s)
+	b.listen(s)
+	return s.address
+}
+
+// listen serves on the socket's address, the same again after an outage; b.mu is held.
+func (b *Broker) listen(s *socket) {
+	l, err := net.Listen("tcp", s.address)
+	if err != nil {
+		b.t.Errorf("brokertest: %v", err)
+		return
+	}
+	s.address, s.server = l.Addr().String(), b.newServer(s.creds)
+	b.serve(s.server, l)
 }
 
 // Client dials the broker in memory. It is closed with the test.

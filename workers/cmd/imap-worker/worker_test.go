@@ -34,15 +34,8 @@ func TestMailArrives(t *testing.T) {
 	var log programtest.Log
 	var tokens []string
 	t.Run("", func(t *testing.T) { // its cleanups end before the leak check
-		sb := startSandbox(t)
-		broker := brokertest.New(t)
-		broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) {
-			token, c, err := sb.Issuer().Access(idp.Claims{Tenant: tenant, Client: "app",
-				Audience: "https://outlook.office365.com", Roles: []string{"IMAP.AccessAsApp"}})
-			tokens = append(tokens, token)
-			return token, c.Expires, err
-		})
-		broker.SetMailboxes(settings(t, sb)...)
+		sb := startSandbox(t, 3*time.Second)
+		broker := startBroker(t, sb, &tokens)
 		dir, admin := configure(t, sb, broker.Listen(t, nil))
 		stop := programtest.Start(t, worker.App(), dir, &log)
 		var want [][]byte
@@ -68,10 +61,24 @@ func TestMailArrives(t *testing.T) {
 	}
 }
 
-func startSandbox(t *testing.T) *sandbox.Sandbox {
+// startBroker hands out the sandbox's tokens and notes them.
+func startBroker(t *testing.T, sb *sandbox.Sandbox, tokens *[]string) *brokertest.Broker {
+	t.Helper()
+	broker := brokertest.New(t)
+	broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) {
+		token, c, err := sb.Issuer().Access(idp.Claims{Tenant: tenant, Client: "app",
+			Audience: "https://outlook.office365.com", Roles: []string{"IMAP.AccessAsApp"}})
+		*tokens = append(*tokens, token)
+		return token, c.Expires, err
+	})
+	broker.SetMailboxes(settings(t, sb)...)
+	return broker
+}
+
+func startSandbox(t *testing.T, life time.Duration) *sandbox.Sandbox {
 	t.Helper()
 	sb, err := sandbox.Start(sandbox.Config{
-		TokenLife: 3 * time.Second,
+		TokenLife: life,
 		Tenants: []sandbox.Tenant{{
 			ID: tenant, Domains: []string{"contoso.example"},
 			Apps:  []sandbox.App{{ClientID: "app", Roles: []string{"IMAP.AccessAsApp"}, Mailboxes: []string{"*"}}},
