@@ -63,6 +63,9 @@ type Server struct {
 	turns     chan struct{} // holds one for each set of tokens that may be put together at a time
 }
 
+// connectionAge is when a connection must be made anew; grpc varies it by a tenth, so that workers do not come all at once.
+const connectionAge = time.Hour
+
 // New makes a Server that does not listen yet.
 func New(c Config) *Server {
 	s := &Server{Config: c, metrics: newMetrics(c.Metrics), health: health.NewServer(), draining: make(chan struct{}),
@@ -77,7 +80,9 @@ func New(c Config) *Server {
 		grpc.ChainStreamInterceptor(s.stream),
 		// Workers ping idle connections every 10 s at most; grpc's own limit of 5 min would cut them off.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		// A handshake is the only time that a certificate is looked at: one that ended or whose authority is no longer trusted is
+		// out after connectionAge. Calls that run then are not cut off, and streams end by themselves within streamLife.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionAge: connectionAge, MaxConnectionAgeGrace: streamLife}),
 		grpc.MaxRecvMsgSize(1 << 20),
 		grpc.MaxHeaderListSize(64 << 10), // anybody may send headers: the default is 16 MiB
 	}
