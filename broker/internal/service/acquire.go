@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"mailporter/broker/internal/audit"
 	"mailporter/broker/internal/directory"
@@ -164,25 +163,6 @@ func (c *call) hand(s *directory.Section, h keeper.Handout) *brokerv1.AcquireTok
 	c.entry.Generation, c.entry.Source, c.entry.Correlation = h.Token.Generation, string(h.Source), h.Token.Trace
 	c.entry.Fingerprint, c.entry.Expires = h.Fingerprint.String(), h.Token.Expires.UTC().Format(time.RFC3339)
 	return answer(s, h, time.Now())
-}
-
-func answer(s *directory.Section, h keeper.Handout, now time.Time) *brokerv1.AcquireTokenResponse {
-	resp := &brokerv1.AcquireTokenResponse{Credential: &brokerv1.AcquireTokenResponse_AccessToken{AccessToken: &brokerv1.AccessToken{
-		Value:       h.Token.Value.Reveal(),
-		SaslUser:    s.Endpoint.User,
-		Mechanism:   mechanismOut(s.Mechanism),
-		ExpireTime:  timestamppb.New(h.Token.Expires),
-		UsableUntil: timestamppb.New(h.UsableUntil),
-		RenewTime:   timestamppb.New(h.RenewAt),
-		ValidFor:    durationpb.New(h.Token.Expires.Sub(now)),
-		UsableFor:   durationpb.New(h.UsableUntil.Sub(now)),
-		Fingerprint: h.Fingerprint[:],
-		Generation:  h.Token.Generation,
-	}}}
-	if h.Warning != nil {
-		resp.Warning = h.Warning.Reason + ": " + h.Warning.Remedy
-	}
-	return resp
 }
 
 // ReportRejection implements the contract.
