@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"strings"
 	"testing"
@@ -23,15 +24,30 @@ func openAt(t *testing.T, server *redistest.Server) *Store {
 
 func openURL(t *testing.T, url string) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), Config{URL: url}, slog.New(slog.DiscardHandler))
+	return place{}.open(t, url)
+}
+
+// fresh empties the server; what it returns opens the store, after closing the former handle.
+func fresh[T any](url string, part func(*Store) T) func(t *testing.T) func(t *testing.T) T {
+	return freshAt(place{url: url, root: url}, part)
+}
+
+// place is a Redis, and how somebody gets there who may do everything.
+type place struct {
+	url, root string
+	roots     *tls.Config // for TLS
+}
+
+func (p place) open(t *testing.T, url string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Config{URL: url, Roots: p.roots}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// fresh empties the server; what it returns opens the store, after closing the former handle.
-func fresh[T any](url string, part func(*Store) T) func(t *testing.T) func(t *testing.T) T {
+func freshAt[T any](p place, part func(*Store) T) func(t *testing.T) func(t *testing.T) T {
 	return func(t *testing.T) func(t *testing.T) T {
 		var last *Store
 		shut := func() {
@@ -42,7 +58,7 @@ func fresh[T any](url string, part func(*Store) T) func(t *testing.T) func(t *te
 			}
 		}
 		t.Cleanup(shut)
-		cleaner := openURL(t, url)
+		cleaner := p.open(t, p.root)
 		defer cleaner.Close()
 		if err := cleaner.empty(t.Context()); err != nil {
 			t.Fatal(err)
@@ -50,7 +66,7 @@ func fresh[T any](url string, part func(*Store) T) func(t *testing.T) func(t *te
 		return func(t *testing.T) T {
 			t.Helper()
 			shut()
-			last = openURL(t, url)
+			last = p.open(t, p.url)
 			return part(last)
 		}
 	}

@@ -20,19 +20,19 @@ import (
 	"mailporter/workers/internal/outbound/outboundtest"
 )
 
-func suites(t *testing.T, url string) {
-	t.Run("checkpoints", func(t *testing.T) { inboundtest.Checkpoints(t, fresh(url, (*Store).Checkpoints)) })
-	t.Run("quarantine", func(t *testing.T) { inboundtest.Quarantine(t, fresh(url, (*Store).Quarantine)) })
-	t.Run("outbox", func(t *testing.T) { outboundtest.Outbox(t, fresh(url, (*Store).Outbox)) })
+func suites(t *testing.T, p place) {
+	t.Run("checkpoints", func(t *testing.T) { inboundtest.Checkpoints(t, freshAt(p, (*Store).Checkpoints)) })
+	t.Run("quarantine", func(t *testing.T) { inboundtest.Quarantine(t, freshAt(p, (*Store).Quarantine)) })
+	t.Run("outbox", func(t *testing.T) { outboundtest.Outbox(t, freshAt(p, (*Store).Outbox)) })
 }
 
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 0)
-	suites(t, cluster.URL())
+	suites(t, place{url: cluster.URL(), root: cluster.URL()})
 	t.Run("mail goes on while its slot moves", func(t *testing.T) {
 		slot := cluster.Slot(boxPrefix(busy))
-		throughATurmoil(t, cluster.URL(), func() {
+		throughATurmoil(t, place{url: cluster.URL()}, func() {
 			for range 2 {
 				cluster.Move(slot, nil)
 			}
@@ -43,8 +43,8 @@ func TestCluster(t *testing.T) {
 func TestSentinel(t *testing.T) {
 	t.Parallel()
 	sentinel := redistest.StartSentinel(t, "--min-replicas-to-write", "1")
-	suites(t, sentinel.URL())
-	t.Run("a failover loses no message", func(t *testing.T) { throughATurmoil(t, sentinel.URL(), sentinel.Failover) })
+	suites(t, place{url: sentinel.URL(), root: sentinel.URL()})
+	t.Run("a failover loses no message", func(t *testing.T) { throughATurmoil(t, place{url: sentinel.URL()}, sentinel.Failover) })
 }
 
 // TestTakenOnceAReplicaHasIt: a message that only the primary has is not acknowledged.
@@ -110,9 +110,9 @@ const (
 
 // throughATurmoil disturbs the Redis while mail goes through it. Every message that was acknowledged is sent; a second time
 // only with a warning that it may have been.
-func throughATurmoil(t *testing.T, url string, disturb func()) {
+func throughATurmoil(t *testing.T, at place, disturb func()) {
 	t.Helper()
-	p := &post{store: openURL(t, url), taken: map[string]bool{}, sent: map[string]int{}}
+	p := &post{store: at.open(t, at.url), taken: map[string]bool{}, sent: map[string]int{}}
 	defer p.store.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
