@@ -51,6 +51,12 @@ func TestIdentityFaults(t *testing.T) {
 		{"slow", fault.Rule{Action: fault.Delay, Delay: 10 * time.Millisecond}, func(a answer, err error) bool {
 			return err == nil && a.status == 200
 		}},
+		{"trickle", fault.Rule{Action: fault.Trickle, Delay: time.Microsecond, Bytes: 1000}, func(a answer, err error) bool {
+			return err == nil && a.status == 200 && strings.Contains(a.raw, "access_token")
+		}},
+		{"trickle of an error", fault.Rule{Action: fault.Trickle, Delay: time.Microsecond, AADSTS: 53003}, func(a answer, err error) bool {
+			return err == nil && a.status == 400 && strings.Contains(a.raw, "AADSTS53003")
+		}},
 		{"cut answer", fault.Rule{Action: fault.Cut, Bytes: 20}, func(a answer, err error) bool {
 			return errors.Is(err, io.ErrUnexpectedEOF) && len(a.raw) == 20
 		}},

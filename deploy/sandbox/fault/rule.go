@@ -45,6 +45,9 @@ const (
 	LoseAnswer Action = "lose-answer"
 	// Cut ends the answer after Bytes bytes: of the HTTP body, or of the first literal of an IMAP FETCH.
 	Cut Action = "cut"
+	// Trickle sends the answer a byte at a time, header and all, with Delay (default 10 ms) between them, after the first
+	// Bytes bytes at once. With Status or AADSTS the answer is that of Reply.
+	Trickle Action = "trickle"
 	// Bye ends an IMAP session with "* BYE " and Text.
 	Bye Action = "bye"
 	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, smtp auth).
@@ -56,7 +59,7 @@ const (
 )
 
 var actions = map[string][]Action{
-	Identity: {Reply, Delay, Stall, Reset, LoseAnswer, Cut, SkewDate},
+	Identity: {Reply, Delay, Stall, Reset, LoseAnswer, Cut, SkewDate, Trickle},
 	IMAP:     {Reply, Delay, Stall, Reset, LoseAnswer, Cut, Bye, RefuseToken, Renumber},
 	SMTP:     {Reply, Delay, Stall, Reset, LoseAnswer, RefuseToken},
 }

@@ -1,12 +1,14 @@
 package idp
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -96,7 +98,9 @@ func (s *Server) step(name string, answer func(*http.Request) reply) http.Handle
 			return
 		}
 		var rep reply
-		if malformed {
+		if rule != nil && rule.Action == fault.Trickle && (rule.Status != 0 || rule.AADSTS != 0) {
+			rep = s.spoiled(r, rule)
+		} else if malformed {
 			rep = refuse(9002313).reply(s.config.Base, r.Header.Get("client-request-id"))
 		} else {
 			rep = answer(r)
@@ -195,6 +199,10 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, rule *fault.Rule,
 	if rule != nil && rule.Action == fault.SkewDate {
 		h.Set("Date", time.Now().Add(rule.Skew).UTC().Format(http.TimeFormat))
 	}
+	if rule != nil && rule.Action == fault.Trickle {
+		trickle(w, r, rule, rep)
+		return
+	}
 	w.WriteHeader(rep.status)
 	if rule != nil && rule.Action == fault.Cut {
 		_, _ = w.Write(rep.body[:min(rule.Bytes, len(rep.body))]) // it is to be cut: whether all of it arrives does not matter
@@ -203,6 +211,30 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, rule *fault.Rule,
 	}
 	if _, err := w.Write(rep.body); err != nil {
 		s.config.Log.Debug("answer not written", "error", err)
+	}
+}
+
+// trickle writes an answer slowly, until it is whole, or until the client or the sandbox leaves.
+func trickle(w http.ResponseWriter, r *http.Request, rule *fault.Rule, rep reply) {
+	w.Header().Set("Connection", "close") // the server cannot take it back
+	head := fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n", rep.status, http.StatusText(rep.status))
+	var header bytes.Buffer
+	_ = w.Header().Write(&header) // a Buffer takes everything
+	raw := slices.Concat(head, header.Bytes(), []byte("\r\n"), rep.body)
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil { // the connection is gone already
+		panic(http.ErrAbortHandler)
+	}
+	defer c.Close()
+	pause := rule.Delay
+	if pause == 0 {
+		pause = 10 * time.Millisecond
+	}
+	at := min(rule.Bytes, len(raw))
+	_, err = c.Write(raw[:at])
+	for ; err == nil && at < len(raw) && r.Context().Err() == nil; at++ {
+		fault.Wait(r.Context(), pause)
+		_, err = c.Write(raw[at : at+1])
 	}
 }
 
