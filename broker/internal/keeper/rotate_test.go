@@ -205,3 +205,25 @@ func TestRotatingGrantsPauseWithoutTheStore(t *testing.T) {
 		h.must(k, wish(delegated()))
 	})
 }
+
+// What does not open is neither used nor overwritten: the status says so, and a reset begins anew.
+func TestARecordThatDoesNotOpen(t *testing.T) {
+	inRotation(t, func(t *testing.T, h *house) {
+		h.must(h.broker(), wish(delegated()))
+		h.store.CacheDown(true)
+		h.store.TamperRecord("user")
+		k := h.broker()
+		h.fault(k, wish(delegated()), remedy.StoredUnreadable)
+		h.want(1)
+		w := wish(delegated())
+		st := k.Status(t.Context(), w.Credential, w.Audience)
+		if st.State != keeper.Frozen || st.Fault == nil || st.Fault.Reason != remedy.StoredUnreadable {
+			t.Errorf("status %s, %v", st.State, st.Fault)
+		}
+		if err := k.Reset(t.Context(), w.Credential); err != nil {
+			t.Fatal(err)
+		}
+		h.must(k, w)
+		h.stored("refresh-2", "configured")
+	})
+}
