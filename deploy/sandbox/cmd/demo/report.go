@@ -46,7 +46,9 @@ It is running; Ctrl-C ends it. Try, in another terminal (make grpcurl builds bin
   bin/grpcurl %[1]s %[2]s list
   bin/grpcurl %[1]s %[2]s describe mailporter.broker.v1.TokenService.AcquireToken
   bin/grpcurl %[1]s -d '{"selector": {"mailbox": %[3]q, "direction": "DIRECTION_INBOUND"}}' %[2]s mailporter.broker.v1.TokenService/AcquireToken
+  bin/grpcurl %[1]s -max-time 5 -d '{"selectors": [{"mailbox": %[3]q, "direction": "DIRECTION_INBOUND"}]}' %[2]s mailporter.broker.v1.TokenService/WatchTokens
   bin/grpcurl %[1]s %[2]s mailporter.broker.v1.MailboxService/ListMailboxes
+  (broker/README.md has a line for every call)
   bin/brokerctl mailbox list %[9]s
   bin/brokerctl mailbox status %[3]s %[9]s
   bin/brokerctl token inspect %[3]s %[9]s
