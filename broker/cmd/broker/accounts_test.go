@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"mailporter/broker/internal/serviceaccount/issuertest"
+	"mailporter/kit/daemon"
 	"mailporter/kit/tokenclient"
 
 	brokerv1 "mailporter/gen/mailporter/broker/v1"
@@ -70,6 +74,33 @@ func TestPodsNeedNoCertificate(t *testing.T) {
 	}
 	if strings.Contains(audit+s.out.String(), "eyJ") {
 		t.Error("a token was written down")
+	}
+}
+
+// TestWorkersReadTheirTokenAnew: the worker's own client, and a kubelet that replaces the file.
+func TestWorkersReadTheirTokenAnew(t *testing.T) {
+	i := issuertest.Start(t)
+	s := clusterSite(t, i)
+	s.start()
+	s.write("pod/token", i.Token(issuertest.Good().With("exp", time.Now().Add(-time.Minute).Unix())))
+	c, err := tokenclient.Dial(tokenclient.Config{Address: s.addr, TLS: daemon.TLSFiles{CA: filepath.Join(s.dir, "tls/ca.pem")}, TokenFile: filepath.Join(s.dir, "pod/token")},
+		slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	wish := tokenclient.Ask{Mailbox: "app@contoso.example", Direction: tokenclient.Inbound}
+	var refused *tokenclient.Error
+	if _, err := c.Acquire(t.Context(), wish); !errors.As(err, &refused) || refused.Reason != "CALLER_TOKEN_EXPIRED" || !refused.NeedsHuman() || refused.Remedy == "" {
+		t.Fatalf("an expired token: %v", err)
+	}
+	s.write("pod/token", i.Token(issuertest.Good()))
+	if _, err := c.Acquire(t.Context(), wish); err != nil {
+		t.Fatalf("the next token, on the same connection: %v", err)
+	}
+	s.write("pod/token", i.Token(issuertest.Good().With("sub", "system:serviceaccount:shop:imap-worker")))
+	if _, err := c.Acquire(t.Context(), wish); !errors.As(err, &refused) || refused.Reason != "POLICY_DENIED" {
+		t.Fatalf("another account's token, on the same connection: %v", err)
 	}
 }
 

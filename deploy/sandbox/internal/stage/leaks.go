@@ -14,10 +14,16 @@ import (
 	"strings"
 )
 
-// tokens are the shapes of access tokens: Google's, and signed JWTs.
+// tokens are the shapes of access tokens: Google's, and signed JWTs, which assertions and the tokens of callers are as well.
 var tokens = regexp.MustCompile(`ya29\.[\w-]{20,}|eyJ[\w-]{20,}\.[\w-]{20,}\.[\w-]{20,}`)
 
-// Leaks looks for the run's secrets, and for anything of the shape of an access token, in everything that the programs
+// keys begins every private key in PEM.
+var keys = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`)
+
+// material is what makes a secret file secret where it holds more than one value: the keys of a keyset, the lines of a PEM file.
+var material = regexp.MustCompile(`[A-Za-z0-9+/_=-]{40,}`)
+
+// Leaks looks for the run's secrets, and for anything of the shape of an access token or a private key, in everything that the programs
 // wrote into the folder and in the given pages. It names the place, never the secret. Left out is what must hold secrets:
 // the secrets themselves, the provider's own files, and mail.
 func (f Folder) Leaks(ctx context.Context, pages []string) error {
@@ -34,6 +40,9 @@ func (f Folder) Leaks(ctx context.Context, pages []string) error {
 		}
 		if tokens.Match(content) {
 			found = append(found, fmt.Errorf("an access token stands in %s", place))
+		}
+		if keys.Match(content) {
+			found = append(found, fmt.Errorf("a private key stands in %s", place))
 		}
 	}
 	err = filepath.WalkDir(string(f), func(path string, d fs.DirEntry, err error) error {
@@ -67,6 +76,9 @@ func (f Folder) planted() (map[string][]byte, error) {
 			return nil, err
 		}
 		secrets[e.Name()] = bytes.TrimSpace(b)
+		for i, part := range material.FindAll(b, -1) {
+			secrets[fmt.Sprintf("%s, part %d", e.Name(), i+1)] = part
+		}
 	}
 	return secrets, nil
 }

@@ -148,6 +148,8 @@ func TestLeaks(t *testing.T) {
 		"a secret in a state":       {file: "state/worker.db", content: "\x00SECRET\x00", want: "the secret mine stands in"},
 		"a token of Google's":       {file: "audit.jsonl", content: "ya29.abcdefghijklmnopqrstuvwxyz", want: "an access token stands in"},
 		"a signed token":            {file: "audit.jsonl", content: jwt, want: "an access token stands in"},
+		"a private key":             {file: "broker.log", content: "tls: -----BEGIN EC PRIVATE KEY-----\nAAAA", want: "a private key stands in"},
+		"a key of a keyset":         {file: "state/x", content: "KEYSET", want: "the secret keyset.json, part 1 stands in"},
 		"a secret in a page":        {page: "metric{a=\"SECRET\"} 1", want: "the secret mine stands in http://"},
 		"the provider's own file":   {file: "sandbox.yaml", content: "SECRET"},
 		"mail may hold what it may": {file: "mail/a/new/1", content: jwt},
@@ -158,8 +160,12 @@ func TestLeaks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			const key = "GiBzZWNyZXQtbWF0ZXJpYWwtb2YtYS1rZXlzZXQtZm9yLXRlc3Rz"
+			if err := f.Write("secrets/keyset.json", `{"primaryKeyId": 1, "key": [{"keyData": {"value": "`+key+`"}}]}`); err != nil {
+				t.Fatal(err)
+			}
 			if tc.file != "" {
-				if err := f.Write(tc.file, strings.ReplaceAll(tc.content, "SECRET", secret)); err != nil {
+				if err := f.Write(tc.file, strings.NewReplacer("SECRET", secret, "KEYSET", key).Replace(tc.content)); err != nil {
 					t.Fatal(err)
 				}
 			}
