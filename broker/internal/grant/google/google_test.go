@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,9 +87,11 @@ func provider(sb *sandbox.Sandbox, g *google.Grant) keepertest.Provider {
 			"AUTHORITY_NOT_ALLOWED":    but(func(c *token.Credential) { c.Authority = "https://google.evil.example/token" }),
 		},
 		Requests: func() int { return sb.TokenRequests().Total },
-		Reply: func(status int, after time.Duration, body string) {
-			rule(fault.Rule{Action: fault.Reply, Status: status, RetryAfter: after, Body: body, Header: map[string]string{"Location": "https://evil.example/"}})
+		Reply: func(a keepertest.Answer) {
+			rule(fault.Rule{Action: fault.Reply, Status: a.Status, Header: a.Header, Body: a.Body})
 		},
+		Cut:        func(bytes int) { rule(fault.Rule{Action: fault.Cut, Bytes: bytes}) },
+		Trickle:    func(bytes int) { rule(fault.Rule{Action: fault.Trickle, Bytes: bytes, Delay: 50 * time.Millisecond}) },
 		Stall:      func() { rule(fault.Rule{Action: fault.Stall}) },
 		LoseAnswer: func() { rule(fault.Rule{Action: fault.LoseAnswer}) },
 	}
@@ -96,13 +99,24 @@ func provider(sb *sandbox.Sandbox, g *google.Grant) keepertest.Provider {
 
 func TestRefreshToken(t *testing.T) { keepertest.Grant(t, open) }
 
-// key is a private key in PEM and its public half.
-func key(t *testing.T) (private secret.String, public string) {
+// keys are the service account's and a stranger's: making them takes long.
+var keys = sync.OnceValues(func() (pair [2]*rsa.PrivateKey, err error) {
+	for i := range pair {
+		if pair[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			break
+		}
+	}
+	return pair, err
+})
+
+// key is the i-th of keys in PEM, and its public half.
+func key(t *testing.T, i int) (private secret.String, public string) {
 	t.Helper()
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	pair, err := keys()
 	if err != nil {
 		t.Fatal(err)
 	}
+	k := pair[i]
 	secretPart, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {
 		t.Fatal(err)
@@ -119,8 +133,8 @@ func key(t *testing.T) (private secret.String, public string) {
 
 // delegated is the suite's provider with a service account in place of a user's consent.
 func delegated(t *testing.T) keepertest.Provider {
-	private, public := key(t)
-	stranger, _ := key(t)
+	private, public := key(t, 0)
+	stranger, _ := key(t, 1)
 	p := openWith(t, func(c *sandbox.GoogleConfig) {
 		account := func(email string) sandbox.ServiceAccount {
 			return sandbox.ServiceAccount{Email: email, ClientID: "1001", Keys: []sandbox.ServiceKey{{ID: "k1", Key: public}}, Domains: []string{"gmail.example"}, Scopes: []string{scope}}

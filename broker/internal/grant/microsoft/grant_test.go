@@ -81,9 +81,11 @@ func provider(sb *sandbox.Sandbox, g *microsoft.Grant, c token.Credential, a tok
 	return keepertest.Provider{
 		Grant: g, Credential: c, Refresh: c.Refresh, Audience: a, Life: time.Hour, Bad: map[string]token.Credential{},
 		Requests: func() int { return int(sb.TokenRequests().Total) },
-		Reply: func(status int, after time.Duration, body string) {
-			rule(fault.Rule{Action: fault.Reply, Status: status, RetryAfter: after, Body: body, Header: map[string]string{"Location": "https://evil.example/"}})
+		Reply: func(a keepertest.Answer) {
+			rule(fault.Rule{Action: fault.Reply, Status: a.Status, Header: a.Header, Body: a.Body})
 		},
+		Cut:        func(bytes int) { rule(fault.Rule{Action: fault.Cut, Bytes: bytes}) },
+		Trickle:    func(bytes int) { rule(fault.Rule{Action: fault.Trickle, Bytes: bytes, Delay: 50 * time.Millisecond}) },
 		Stall:      func() { rule(fault.Rule{Action: fault.Stall}) },
 		LoseAnswer: func() { rule(fault.Rule{Action: fault.LoseAnswer}) },
 	}

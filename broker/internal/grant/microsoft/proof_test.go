@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,13 +25,32 @@ import (
 	"mailporter/sandbox"
 )
 
+// rsaKeys are two keys for all tests: making them takes long.
+var rsaKeys = sync.OnceValues(func() (keys [2]*rsa.PrivateKey, err error) {
+	for i := range keys {
+		if keys[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			break
+		}
+	}
+	return keys, err
+})
+
 // signer is a self-signed client certificate; its PEM form is what gets registered.
-func signer(t *testing.T) (token.Certificate, string) {
+func signer(t *testing.T) (token.Certificate, string) { return signerWith(t, 0) }
+
+// stranger is another one.
+func stranger(t *testing.T) token.Certificate {
+	c, _ := signerWith(t, 1)
+	return c
+}
+
+func signerWith(t *testing.T, i int) (token.Certificate, string) {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	keys, err := rsaKeys()
 	if err != nil {
 		t.Fatal(err)
 	}
+	key := keys[i]
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -58,8 +78,7 @@ func certified(t *testing.T, client string, c token.Credential, scope token.Audi
 	c.ClientID, c.Certificates = client, []token.Certificate{known}
 	p := provider(sb, g, c, scope)
 	p.Bad["CLIENT_CERTIFICATE_UNKNOWN"] = but(p.Credential, func(c *token.Credential) {
-		other, _ := signer(t)
-		c.Certificates = []token.Certificate{other}
+		c.Certificates = []token.Certificate{stranger(t)}
 	})
 	return sb, g, p
 }

@@ -81,6 +81,72 @@ func TestTimeoutEndsAnExchange(t *testing.T) {
 	}
 }
 
+// TestTrickleEndsWithTheTimeout: bytes that keep coming do not put the end off.
+func TestTrickleEndsWithTheTimeout(t *testing.T) {
+	for name, first := range map[string]string{"header": "HTTP/1.1 200 OK\r\nX-Slow: ", "body": "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{"} {
+		t.Run(name, func(t *testing.T) {
+			s, c := serve(t, Options{Timeout: 100 * time.Millisecond}, func(w http.ResponseWriter, _ *http.Request) {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				for _, err = conn.Write([]byte(first)); err == nil; _, err = conn.Write([]byte("x")) {
+					<-time.After(time.Millisecond) // until the client leaves
+				}
+			})
+			_, err := exchangeWith(t.Context(), c, s.URL, anyHost)
+			var f *remedy.Fault
+			if !errors.As(err, &f) || f.Class != remedy.Transient || f.Detail != "no answer in time" {
+				t.Errorf("%+v", f)
+			}
+		})
+	}
+}
+
+// TestADocumentMayBeLargerThanATokenAnswer: the metadata of federation servers are, and they come with GET.
+func TestADocumentMayBeLargerThanATokenAnswer(t *testing.T) {
+	for method, want := range map[string]map[int]bool{http.MethodGet: {maxAnswer + 1: true, maxDocument: true, maxDocument + 1: false}, http.MethodPost: {maxAnswer: true, maxAnswer + 1: false}} {
+		for size, taken := range want {
+			s, c := serve(t, Options{}, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat("x", size)) })
+			ctx, x := Record(t.Context(), anyHost)
+			req, err := http.NewRequestWithContext(ctx, method, s.URL+"/mex", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := c.Do(req)
+			if err == nil {
+				err = resp.Body.Close()
+			}
+			last := x.Last()
+			if (err == nil) != taken || TooLarge(last.Err) == taken || taken && len(last.Body) != size || last.Path != "/mex" || last.Host != Host(s.URL) {
+				t.Errorf("%s of %d bytes: %v, %d bytes of %s%s", method, size, err, len(last.Body), last.Host, last.Path)
+			}
+		}
+	}
+}
+
+// TestBoundLendsItsContext to a library that makes requests without one.
+func TestBoundLendsItsContext(t *testing.T) {
+	s, c := serve(t, Options{}, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) })
+	ctx, x := Record(t.Context(), anyHost)
+	resp, err := c.Bound(ctx).PostForm(s.URL, url.Values{"assertion": {marker}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if last := x.Last(); last.Status != http.StatusFound || last.Path != "" && last.Path != "/" {
+		t.Errorf("noted %d %s", last.Status, last.Path)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	ctx, _ = Record(gone, anyHost)
+	leave()
+	if resp, err := c.Bound(ctx).PostForm(s.URL, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v %v", resp, err)
+	}
+}
+
 func TestRedirectIsNotFollowed(t *testing.T) {
 	asked := 0
 	s, c := serve(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
