@@ -11,7 +11,7 @@ const ServiceAccounts = "system:serviceaccount:"
 // system:serviceaccount:mail:* no account of another namespace, *.mail.example no a.b.mail.example, and * no URI.
 func matchIdentity(pattern, identity string) bool {
 	end := segmentEnd(pattern)
-	return identity != "" && end == segmentEnd(identity) && match(pattern, identity, end)
+	return identity != "" && match(pattern, identity, end) && end == segmentEnd(identity)
 }
 
 // segmentEnd tells an identity's kind.
@@ -36,7 +36,11 @@ func matchMailbox(pattern, address string) bool {
 
 // match is the usual wildcard match with one step back: a star takes as little as it can, and more when that fails.
 func match(pattern, s string, end byte) bool {
-	p, i := 0, 0
+	p := 0
+	for p < len(pattern) && p < len(s) && pattern[p] == s[p] && pattern[p] != '*' {
+		p++ // most patterns part from s here, and that before anything else is looked at
+	}
+	i := p
 	star, mark := -1, 0
 	for i < len(s) {
 		switch {
