@@ -34,7 +34,7 @@ func run(ctx context.Context, f *daemon.Frame, c *directory.Config) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	journal, err := openAudit(c.AuditFile)
+	journal, err := openAudit(c.Settings)
 	if err != nil {
 		return err
 	}
@@ -117,11 +117,11 @@ func follow(ctx context.Context, f *daemon.Frame, d *directory.Directory, reload
 	}
 }
 
-func openAudit(path string) (*audit.Log, error) {
-	if path == "" {
+func openAudit(s directory.Settings) (*audit.Log, error) {
+	if s.AuditFile == "" {
 		return audit.To(os.Stdout), nil
 	}
-	return audit.Open(path)
+	return audit.Open(s.AuditFile, audit.Durability(s.AuditSync))
 }
 
 func reopen(l *audit.Log, log *slog.Logger) {

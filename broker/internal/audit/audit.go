@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -45,9 +46,18 @@ const (
 	Deny  = "deny"
 )
 
+// Durability is when a line counts as written.
+type Durability bool
+
+const (
+	Written Durability = false // it is with the operating system: it outlives the broker
+	Synced  Durability = true  // it is on the disk: it outlives a power cut, and callers wait for the disk
+)
+
 // Log is where entries go. Any number of goroutines may write.
 type Log struct {
-	path string // empty = out was given
+	path    string // empty = out was given
+	durable Durability
 
 	mu   sync.Mutex // guards next
 	next *batch     // takes lines until the first of its callers writes it
@@ -72,26 +82,39 @@ func newBatch(buffer []byte) *batch { return &batch{lines: buffer[:0], done: mak
 const mostSpare = 1 << 20
 
 // Open appends to the file at path, which is made with mode 0600.
-func Open(path string) (*Log, error) {
-	f, err := openFile(path)
+func Open(path string, d Durability) (*Log, error) {
+	f, err := openFile(path, d)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{path: path, out: f, next: newBatch(nil)}, nil
+	return &Log{path: path, durable: d, out: f, next: newBatch(nil)}, nil
 }
 
 // To writes to w: standard output.
 func To(w io.Writer) *Log { return &Log{out: w, next: newBatch(nil)} }
 
-func openFile(path string) (*os.File, error) {
+func openFile(path string, d Durability) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open audit: %w", err)
 	}
+	if d == Synced {
+		if err := syncFolder(filepath.Dir(path)); err != nil { // what is in a file that the folder does not know is lost
+			return nil, errors.Join(fmt.Errorf("open audit: %w", err), f.Close())
+		}
+	}
 	return f, nil
 }
 
-// Write returns once the line is with the operating system. An error means that nobody may be told the answer.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Write returns once the line is written, or synced as well if the Log is so. An error means that nobody may be told the answer.
 func (l *Log) Write(e Entry) error {
 	line := lines.Get().(*[]byte)
 	defer lines.Put(line)
@@ -136,8 +159,19 @@ func (l *Log) put(lines []byte) error {
 	if n > 0 {
 		l.torn = lines[n-1] != '\n'
 	}
+	if err == nil {
+		err = l.sync()
+	}
 	if err != nil {
 		return fmt.Errorf("write audit: %w", err)
+	}
+	return nil
+}
+
+// sync brings what was written to the disk, if that is asked for: once for all lines of a batch.
+func (l *Log) sync() error {
+	if f, ok := l.out.(interface{ Sync() error }); ok && l.durable == Synced {
+		return f.Sync()
 	}
 	return nil
 }
@@ -147,7 +181,7 @@ func (l *Log) Reopen() error {
 	if l.path == "" {
 		return nil
 	}
-	f, err := openFile(l.path)
+	f, err := openFile(l.path, l.durable)
 	if err != nil {
 		return err
 	}

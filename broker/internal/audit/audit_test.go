@@ -19,7 +19,7 @@ import (
 
 func TestManyWritersWholeLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	l, err := Open(path)
+	l, err := Open(path, Written)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func requests(t *testing.T, path string) map[string]bool {
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	path, rotated := filepath.Join(dir, "audit.jsonl"), filepath.Join(dir, "audit.1")
-	l, err := Open(path)
+	l, err := Open(path, Written)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestFullDiskIsToldAndTornLinesEnd(t *testing.T) {
 }
 
 func TestOpenFails(t *testing.T) {
-	if _, err := Open(filepath.Join(t.TempDir(), "none", "audit")); err == nil {
+	if _, err := Open(filepath.Join(t.TempDir(), "none", "audit"), Written); err == nil {
 		t.Fatal("opened in a folder that is not there")
 	}
 }
@@ -249,8 +249,60 @@ func TestEverybodyHearsOfAFailure(t *testing.T) {
 	wg.Wait()
 }
 
+// disk counts syncs, and refuses them when it is told to.
+type disk struct {
+	bytes.Buffer
+	syncs int
+	err   error
+}
+
+func (d *disk) Sync() error {
+	d.syncs++
+	return d.err
+}
+
+func TestSynced(t *testing.T) {
+	for name, tc := range map[string]struct {
+		durable Durability
+		err     error
+		syncs   int
+	}{
+		"not asked for":    {Written, errFull, 0},
+		"asked for":        {Synced, nil, 2},
+		"the disk says no": {Synced, errFull, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &disk{err: tc.err}
+			l := To(d)
+			l.durable = tc.durable
+			for range 2 {
+				if err := l.Write(whole()); (err != nil) != (tc.durable == Synced && tc.err != nil) {
+					t.Errorf("write: %v", err)
+				}
+			}
+			if d.syncs != tc.syncs {
+				t.Errorf("%d syncs", d.syncs)
+			}
+		})
+	}
+}
+
+func TestSyncedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	l, err := Open(path, Synced)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Write(Entry{Request: "one"}), l.Reopen(), l.Write(Entry{Request: "two"}), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if seen := requests(t, path); !seen["one"] || !seen["two"] {
+		t.Errorf("lines: %v", seen)
+	}
+}
+
 func BenchmarkWrite(b *testing.B) {
-	l, err := Open(filepath.Join(b.TempDir(), "audit.jsonl"))
+	l, err := Open(filepath.Join(b.TempDir(), "audit.jsonl"), Written)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -102,6 +102,7 @@ func TestComplaintsAboutTheProcess(t *testing.T) {
 		"store":              {"store: mysql://x" + rest, "is no store"},
 		"redis, no keyset":   {"store: redis://h:1/0" + rest, "replicas must share one"},
 		"audit":              {"audit: {path: x}" + rest, "audit.file: is missing"},
+		"audit sync":         {"audit: {file: x, sync: often}" + rest, "audit.sync: \"often\" is neither true nor false"},
 		"audit word":         {"audit: syslog" + rest, `"syslog" is not allowed`},
 		"proxy":              {"proxy: {identity: 'ftp://x'}" + rest, "is no proxy"},
 		"proxy with secret":  {"proxy: {mail: 'http://u:hunter2@x'}" + rest, "is no proxy"},

@@ -109,5 +109,5 @@ func restartNeeded(a, b Settings) bool {
 		return append([]string{s.Listen, s.Admin, s.TLS.Certificate, s.TLS.Key, s.TLS.CA, s.Store, s.Keyset, s.AuditFile, s.IdentityVia, s.Remedies},
 			s.TrustedCA...)
 	}
-	return !slices.Equal(start(a), start(b)) || a.Kubernetes != b.Kubernetes
+	return !slices.Equal(start(a), start(b)) || a.Kubernetes != b.Kubernetes || a.AuditSync != b.AuditSync
 }

@@ -31,7 +31,7 @@ func (l *loader) readSettings(path string) {
 	if len(s.Patterns) == 0 {
 		m.Complain("mailboxes", "is missing", "write mailboxes: [mailboxes.d/*.yaml]")
 	}
-	s.AuditFile = readAudit(m)
+	s.AuditFile, s.AuditSync = readAudit(m)
 	s.TrustedCA = m.Paths("trusted-ca")
 	proxy := m.Map("proxy")
 	s.IdentityVia, s.MailVia = readProxy(proxy, "identity"), readProxy(proxy, "mail")
@@ -86,22 +86,22 @@ func readPolicy(m *config.Map) string {
 	return m.Path("policy", "")
 }
 
-// readAudit reads `audit: {file: PATH}` or `audit: stdout`.
-func readAudit(m *config.Map) string {
+// readAudit reads `audit: {file: PATH, sync: true}` or `audit: stdout`.
+func readAudit(m *config.Map) (path string, sync bool) {
 	if !m.Has("audit") {
-		return ""
+		return "", false
 	}
 	if m.IsText("audit") {
 		m.OneOf("audit", "stdout", "stdout")
-		return ""
+		return "", false
 	}
 	sub := m.Map("audit")
 	defer sub.Done()
 	if !sub.Has("file") {
 		sub.Complain("file", "is missing", "write audit: {file: audit.jsonl} or audit: stdout")
-		return ""
+		return "", false
 	}
-	return sub.Path("file", "")
+	return sub.Path("file", ""), sub.Bool("sync", false)
 }
 
 func readProxy(m *config.Map, key string) string {

@@ -35,6 +35,7 @@ type Settings struct {
 	PolicyFile    string          // path
 	Patterns      []string        // globs of mailbox files
 	AuditFile     string          // path; empty = standard output
+	AuditSync     bool            // every line is on the disk before its answer leaves
 	TrustedCA     []string        // paths of more roots for identity providers
 	IdentityVia   string          // proxy for identity providers: http://host:port or socks5://host:port
 	MailVia       string          // proxy that workers are told to use for mail servers

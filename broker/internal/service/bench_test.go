@@ -36,7 +36,7 @@ func BenchmarkAcquireToken(b *testing.B) {
 	if err := complaints.Err(); err != nil {
 		b.Fatal(err)
 	}
-	journal, err := audit.Open(filepath.Join(dir, "audit.jsonl"))
+	journal, err := audit.Open(filepath.Join(dir, "audit.jsonl"), audit.Written)
 	if err != nil {
 		b.Fatal(err)
 	}
