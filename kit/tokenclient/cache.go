@@ -13,8 +13,8 @@ import (
 
 const (
 	// idleTime is how long after the end of the last token that was given out a mailbox stays watched: who got the token
-	// comes back when it ends.
-	idleTime = 30 * time.Minute
+	// comes back when it ends, or with the next cycle.
+	idleTime = 2 * time.Hour
 	// passwordTime is how long a password is given out after the broker last said that it may be.
 	passwordTime = time.Hour
 	// patience is how long a broker is waited for that a Cache could do without.

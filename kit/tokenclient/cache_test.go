@@ -274,7 +274,7 @@ func TestCacheOfMany(t *testing.T) {
 			t.Fatalf("%d streams", len(w))
 		}
 		asked := len(b.Asks())
-		for range 4 {
+		for range 8 {
 			time.Sleep(40 * time.Minute)
 			for _, s := range all[:10] {
 				must(t, c, now(t), s.Ask())

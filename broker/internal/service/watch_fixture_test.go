@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,27 +31,31 @@ import (
 
 // provider is a Grant whose provider answers as told.
 type provider struct {
-	mu     sync.Mutex
-	life   time.Duration
-	takes  time.Duration
-	fault  error
-	minted int
+	mu      sync.Mutex
+	life    time.Duration
+	renewIn time.Duration // refresh_in of the answers; 0 = none
+	takes   time.Duration
+	fault   error
+	minted  int
 }
 
 func (p *provider) Mint(ctx context.Context, _ token.Credential, _ secret.String, _ token.Audience) (keeper.Minted, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	sent := time.Now()
+	p.mu.Lock()
+	takes := p.takes
+	p.mu.Unlock()
 	select {
-	case <-time.After(p.takes):
+	case <-time.After(takes):
 	case <-ctx.Done():
 		return keeper.Minted{}, ctx.Err()
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.fault != nil {
 		return keeper.Minted{}, p.fault
 	}
 	p.minted++
-	return keeper.Minted{Token: token.Token{Value: secret.New(fmt.Sprintf("MARKER-%d", p.minted)), Sent: sent, Expires: sent.Add(p.life)}}, nil
+	return keeper.Minted{Token: token.Token{Value: secret.New(fmt.Sprintf("MARKER-%d", p.minted)), Sent: sent, Expires: sent.Add(p.life), RenewIn: p.renewIn}}, nil
 }
 
 func (p *provider) set(f func(*provider)) {
@@ -71,6 +76,7 @@ type lab struct {
 	t        testing.TB
 	dir      string
 	provider *provider
+	store    *keepertest.Memory
 	keeper   *keeper.Keeper
 	files    *directory.Directory
 	audit    *lines
@@ -78,6 +84,10 @@ type lab struct {
 	conn     *grpc.ClientConn
 	stop     context.CancelFunc
 	ended    chan error
+
+	mu     sync.Mutex
+	memory *bufconn.Listener // nil while the broker is away
+	links  []net.Conn
 }
 
 const labPolicy = `
@@ -91,14 +101,15 @@ func inLab(t *testing.T, f func(*testing.T, *lab)) {
 }
 
 func newLab(t testing.TB, mailboxes string) *lab {
-	l := &lab{t: t, dir: t.TempDir(), provider: &provider{life: time.Hour, takes: 300 * time.Millisecond}, audit: &lines{}, log: &lines{}, ended: make(chan error, 1)}
+	l := &lab{t: t, dir: t.TempDir(), provider: &provider{life: time.Hour, takes: 300 * time.Millisecond}, store: keepertest.NewMemory(), audit: &lines{}, log: &lines{}, ended: make(chan error, 1)}
 	l.write("broker.yaml", "policy: policy.yaml\nmailboxes: [m/*.yaml]\n")
 	l.write("policy.yaml", labPolicy)
 	l.write("m/a.yaml", mailboxes)
 	l.write("app", "MARKER-app")
 	l.write("pass", "MARKER-pass")
-	l.keeper = newKeeper(t, l.provider, keepertest.NewMemory().Broker())
-	l.serve()
+	l.load()
+	l.start()
+	l.connect()
 	return l
 }
 
@@ -112,22 +123,63 @@ func (l *lab) write(name, text string) {
 	}
 }
 
-func (l *lab) serve() {
+func (l *lab) load() {
 	path := filepath.Join(l.dir, "broker.yaml")
 	c, complaints := directory.Load(path, nil)
 	if err := complaints.Err(); err != nil {
 		l.t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(l.log, nil))
-	l.files = directory.Open(path, c, log)
-	server := New(Config{Tokens: l.keeper, Directory: l.files, Audit: audit.To(l.audit), Log: log, Metrics: prometheus.NewRegistry()})
-	memory := bufconn.Listen(1 << 20)
+	l.files = directory.Open(path, c, slog.New(slog.NewTextHandler(l.log, nil)))
+}
+
+// start starts a broker on the store.
+func (l *lab) start() {
+	l.keeper = newKeeper(l.t, l.provider, l.store.Broker())
+	server := New(Config{Tokens: l.keeper, Directory: l.files, Audit: audit.To(l.audit), Log: slog.New(slog.NewTextHandler(l.log, nil)), Metrics: prometheus.NewRegistry()})
 	ctx, stop := context.WithCancel(context.Background())
+	memory := bufconn.Listen(1 << 20)
+	l.mu.Lock()
+	l.memory = memory
+	l.mu.Unlock()
 	l.stop = stop
 	go func() { l.ended <- server.Serve(ctx, memory, 5*time.Second) }()
+}
+
+// vanish ends the broker, unless it is away: its connections break, and nobody answers.
+func (l *lab) vanish() {
+	l.mu.Lock()
+	if l.memory == nil {
+		l.mu.Unlock()
+		return
+	}
+	l.memory = nil
+	for _, link := range l.links {
+		link.Close()
+	}
+	l.links = nil
+	l.mu.Unlock()
+	l.stop()
+	if err := <-l.ended; err != nil {
+		l.t.Error(err)
+	}
+	l.keeper.Close()
+}
+
+// dial opens a connection in memory.
+func (l *lab) dial(ctx context.Context, _ string) (net.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.memory == nil {
+		return nil, errors.New("the broker is away")
+	}
+	link, err := l.memory.DialContext(ctx)
+	l.links = append(l.links, link)
+	return link, err
+}
+
+func (l *lab) connect() {
 	var err error
-	l.conn, err = grpc.NewClient("passthrough:///lab", grpc.WithTransportCredentials(plaintext.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return memory.DialContext(ctx) }))
+	l.conn, err = grpc.NewClient("passthrough:///lab", grpc.WithTransportCredentials(plaintext.NewCredentials()), grpc.WithContextDialer(l.dial))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -136,10 +188,7 @@ func (l *lab) serve() {
 
 func (l *lab) end() {
 	l.conn.Close()
-	l.stop()
-	if err := <-l.ended; err != nil {
-		l.t.Error(err)
-	}
+	l.vanish()
 	if text := l.audit.String() + l.log.String(); strings.Contains(text, "MARKER") {
 		l.t.Errorf("a secret was written:\n%s", text)
 	}
