@@ -43,7 +43,7 @@ type Issuer struct {
 	CA  *certtest.CA // of its server
 	URL string       // of its keys
 
-	t      *testing.T
+	t      testing.TB
 	server *httptest.Server
 
 	mu       sync.Mutex
@@ -56,7 +56,7 @@ type Issuer struct {
 }
 
 // Start runs one until the end of the test.
-func Start(t *testing.T) *Issuer {
+func Start(t testing.TB) *Issuer {
 	t.Helper()
 	ca, err := certtest.NewCA("cluster")
 	if err != nil {
@@ -199,7 +199,7 @@ func (i *Issuer) File(c Claims) string {
 }
 
 // Sign makes a token with any key and algorithm.
-func Sign(t *testing.T, alg jose.SignatureAlgorithm, key any, id string, c Claims) string {
+func Sign(t testing.TB, alg jose.SignatureAlgorithm, key any, id string, c Claims) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, (&jose.SignerOptions{}).WithHeader("kid", id))
 	if err != nil {
