@@ -34,7 +34,7 @@ func acquire(ctx context.Context, st *stage, o options) (_ []result, err error) 
 		if err != nil {
 			return nil, err
 		}
-		rate, p99, cpu := pairs.compare(slice.ratef), pairs.compare(slice.p99f), pairs.compare(slice.cpuf)
+		rate, p99, cpu := pairs.compare(slice.callsPerSecond), pairs.compare(slice.p99Micros), pairs.compare(slice.cpuMicros)
 		fmt.Fprintf(table, "%d\t%s\t%s\t%.2f\t%s\t%s\t%.2f\t%s\t%s\t\n", callers, number(rate.ours), number(rate.limit), rate.ratio,
 			micro(p99.ours), micro(p99.limit), p99.ratio, micro(cpu.ours), micro(cpu.limit))
 		rate.name, rate.target = fmt.Sprintf("acquire-%d-calls-per-second", callers), leastRate
@@ -123,8 +123,8 @@ func (p pairs) compare(number func(slice) float64) result {
 	return result{ours: median(ours), limit: median(limit), ratio: median(ratio)}
 }
 
-func (s slice) ratef() float64 { return s.rate }
-func (s slice) p99f() float64  { return float64(s.p99.Microseconds()) }
-func (s slice) cpuf() float64  { return float64(s.cpu.Microseconds()) }
+func (s slice) callsPerSecond() float64 { return s.rate }
+func (s slice) p99Micros() float64      { return float64(s.p99.Microseconds()) }
+func (s slice) cpuMicros() float64      { return float64(s.cpu.Microseconds()) }
 
 func micro(v float64) string { return (time.Duration(v) * time.Microsecond).String() }

@@ -93,7 +93,7 @@ func TestMedian(t *testing.T) {
 
 // A machine that was slow during one pair must not show in the ratio.
 func TestRatiosAreOfNeighbours(t *testing.T) {
-	got := pairs{{{rate: 80}, {rate: 100}}, {{rate: 8}, {rate: 10}}, {{rate: 90}, {rate: 100}}}.compare(slice.ratef)
+	got := pairs{{{rate: 80}, {rate: 100}}, {{rate: 8}, {rate: 10}}, {{rate: 90}, {rate: 100}}}.compare(slice.callsPerSecond)
 	if got.ours != 80 || got.limit != 100 || got.ratio != 0.8 {
 		t.Errorf("%+v", got)
 	}
@@ -140,7 +140,7 @@ func TestDuelOfEquals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := all.compare(slice.ratef); len(all) != 3 || !(r.ratio > 0) || all[0][0].p99 <= 0 {
+	if r := all.compare(slice.callsPerSecond); len(all) != 3 || !(r.ratio > 0) || all[0][0].p99 <= 0 {
 		t.Errorf("%+v", all)
 	}
 	if took, err := stampede(ctx, c.clients, 100); err != nil || took <= 0 {

@@ -50,8 +50,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.bin, "bin", "bin", "folder of the programs")
 	flags.StringVar(&o.results, "results", "", "append the lines of results to this file instead of printing them")
 	flags.StringVar(&o.rows, "rows", "acquire,cold,start", "what to measure")
-	flags.IntVar(&o.pairs, "pairs", 5, "slices of each side for every number of callers")
-	flags.DurationVar(&o.slice, "slice", time.Second, "length of a slice")
+	flags.IntVar(&o.pairs, "pairs", 10, "slices of each side for every number of callers")
+	flags.DurationVar(&o.slice, "slice", 500*time.Millisecond, "length of a slice")
 	flags.BoolVar(&o.keep, "keep", false, "leave the folder with configuration and logs")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || o.pairs < 1 || o.slice <= 0 {
 		return 2
