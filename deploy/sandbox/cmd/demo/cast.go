@@ -14,6 +14,9 @@ const (
 	publicApp    = "22222222-3333-4444-8555-666666666666" // public client, for passwords (ROPC)
 	enrolledApp  = "33333333-4444-4555-8666-777777777777" // delegated, with refresh tokens
 	googleClient = "mailporter-demo.apps.example"
+	robot        = "broker@mailporter-demo.example" // the service account that a domain's administrator delegated to
+	robotNumber  = "100200300400500600700"
+	robotKey     = "demo-1"
 )
 
 // cast is who takes part: every grant that the broker knows, on both sides, and everything that may become of a fetched
@@ -22,6 +25,7 @@ func cast() []Role {
 	service := []string{"application: service", "grant-type: client_credentials"}
 	public := []string{"application: public", "password: {file: secrets/frontdesk}"}
 	enrolled := []string{"application: enrolled", "grant-type: refresh_token", "password: {file: secrets/returns}"}
+	workspace := []string{"application: workspace"}
 	return []Role{
 		{Address: "support@contoso.example", Grant: "client_credentials", In: in("XOAUTH2", service, "keep"), Out: out(service)},
 		{Address: "sales@contoso.example", Grant: "client_credentials", In: in("XOAUTH2", service, "delete"), Out: out(service)},
@@ -29,8 +33,8 @@ func cast() []Role {
 		{Address: "returns@contoso.example", Grant: "refresh_token", In: in("XOAUTH2", enrolled, "move:Done"), Out: out(enrolled)},
 		{Address: "helpdesk@gmail.example", Grant: "refresh_token (Google)", Gmail: true,
 			In: in("XOAUTH2", google("helpdesk"), "keep"), Out: out(google("helpdesk"))},
-		{Address: "orders@gmail.example", Grant: "refresh_token (Google)", Gmail: true,
-			In: in("OAUTHBEARER", google("orders"), "delete"), Out: out(google("orders"))},
+		{Address: "orders@gmail.example", Grant: "service_account (Google)", Gmail: true,
+			In: in("OAUTHBEARER", workspace, "delete"), Out: out(workspace)},
 		{Address: "archive@gmail.example", Grant: "basic", Gmail: true,
 			In: []string{"password: {file: secrets/archive}"}, Out: []string{"password: {file: secrets/archive}"}},
 	}

@@ -44,6 +44,9 @@ func (d *demo) prepare(ctx context.Context, folder string) error {
 	if err := d.Certificates("broker", "imap-worker", "smtp-worker", "admin"); err != nil {
 		return err
 	}
+	if err := d.makeRobot(); err != nil {
+		return err
+	}
 	if err := d.Templates(files, d); err != nil {
 		return err
 	}
@@ -75,3 +78,6 @@ func (d *demo) ServiceApp() string       { return serviceApp }
 func (d *demo) PublicApp() string        { return publicApp }
 func (d *demo) EnrolledApp() string      { return enrolledApp }
 func (d *demo) GoogleClient() string     { return googleClient }
+func (d *demo) Robot() string            { return robot }
+func (d *demo) RobotNumber() string      { return robotNumber }
+func (d *demo) RobotKey() string         { return robotKey }
