@@ -28,6 +28,9 @@ import (
 // answerWithin bounds every call.
 const answerWithin = 30 * time.Second
 
+// outputs are the forms of an answer.
+var outputs = []string{"table", "json"}
+
 // target is the broker that a command talks to, and how its answer is printed.
 type target struct {
 	address  string
@@ -52,7 +55,7 @@ func (t *target) flags(c *cobra.Command) {
 		_ = c.MarkPersistentFlagFilename(pem, "pem", "crt", "key")
 	}
 	_ = c.RegisterFlagCompletionFunc("broker", cobra.NoFileCompletions)
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // call is dial for commands about mailboxes.
@@ -64,8 +67,8 @@ func (t *target) call(ctx context.Context, do func(context.Context, brokerv1.Mai
 
 // dial connects, calls do, and turns what the broker refuses into words.
 func (t *target) dial(ctx context.Context, do func(context.Context, *grpc.ClientConn) error) error {
-	if t.output != "table" && t.output != "json" {
-		return fmt.Errorf("-o %q: use table or json", t.output)
+	if err := oneOf("output", t.output, outputs); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -25,7 +26,7 @@ func policies() *cobra.Command {
 
 func policyTest() *cobra.Command {
 	var q policy.Query
-	var verb string
+	var verb, output string
 	c := &cobra.Command{
 		Use:   "test FILE",
 		Short: "explain what a policy file decides",
@@ -35,7 +36,7 @@ func policyTest() *cobra.Command {
 			"    --protocol IMAP --verb token --tenant-wide",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := checkQuery(&q, verb); err != nil {
+			if err := errors.Join(checkQuery(&q, verb), oneOf("output", output, outputs)); err != nil {
 				return err
 			}
 			p, complaints := policy.Load(args[0])
@@ -45,15 +46,24 @@ func policyTest() *cobra.Command {
 			for _, warning := range complaints {
 				fmt.Fprintln(c.ErrOrStderr(), warning)
 			}
-			return explain(c, p, q)
+			v := verdictOf(p, q)
+			if err := v.print(c.OutOrStdout(), output); err != nil {
+				return err
+			}
+			if !v.Allowed {
+				return &wrongError{errors.New("denied")}
+			}
+			return nil
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&q.Identity, "identity", "", "who asks: the certificate's SPIFFE URI, DNS name or common name")
+	f.StringVar(&q.Identity, "identity", "", "who asks: the certificate's SPIFFE URI, DNS name or common name, or system:serviceaccount:NAMESPACE:NAME")
+	f.StringVarP(&output, "output", "o", "table", "table or json")
 	f.StringVar(&q.Mailbox, "mailbox", "", "the mailbox's address")
 	f.StringVar(&q.Protocol, "protocol", "", "one of "+strings.Join(policy.Protocols(), ", ")+"; empty: about no protocol")
 	f.StringVar(&verb, "verb", string(policy.Token), "one of "+strings.Join(policy.Verbs(), ", "))
 	f.BoolVar(&q.TenantWide, "tenant-wide", false, "the token opens a whole tenant, as those of client_credentials do")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("verb", cobra.FixedCompletions(policy.Verbs(), cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("protocol", cobra.FixedCompletions(policy.Protocols(), cobra.ShellCompDirectiveNoFileComp))
 	return c
@@ -74,25 +84,44 @@ func checkQuery(q *policy.Query, verb string) error {
 	return nil
 }
 
-func explain(c *cobra.Command, p *policy.Policy, q policy.Query) error {
+// verdict is what a policy decides and why, as JSON has it.
+type verdict struct {
+	Allowed bool   `json:"allowed"`
+	Rule    string `json:"rule"` // the first that allows it, or why none does
+	Rules   []ruling `json:"rules"`
+}
+
+// ruling is what one rule says.
+type ruling struct {
+	Rule   string `json:"rule"`             // policy.yaml:3
+	Allows bool   `json:"allows"`           // it
+	Why    string `json:"why_not,omitzero"` // all that does not fit
+}
+
+func verdictOf(p *policy.Policy, q policy.Query) verdict {
 	d := p.Decide(q)
-	if d.Allowed {
-		fmt.Fprintf(c.OutOrStdout(), "allowed by %s\n", d.Rule)
-	} else {
-		fmt.Fprintln(c.OutOrStdout(), "denied: no rule allows it")
-	}
-	table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+	v := verdict{Allowed: d.Allowed, Rule: d.Rule, Rules: []ruling{}}
 	for _, s := range p.Explain(q) {
-		if s.Why == "" {
-			s.Why = "allows it"
+		v.Rules = append(v.Rules, ruling{s.Rule, s.Why == "", s.Why})
+	}
+	return v
+}
+
+func (v verdict) print(w io.Writer, output string) error {
+	if output == "json" {
+		return printJSON(w, v)
+	}
+	if v.Allowed {
+		fmt.Fprintf(w, "allowed by %s\n", v.Rule)
+	} else {
+		fmt.Fprintln(w, "denied: no rule allows it")
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range v.Rules {
+		if r.Allows {
+			r.Why = "allows it"
 		}
-		fmt.Fprintf(table, "  %s\t%s\n", s.Rule, s.Why)
+		fmt.Fprintf(table, "  %s\t%s\n", r.Rule, r.Why)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	if !d.Allowed {
-		return &wrongError{errors.New("denied")}
-	}
-	return nil
+	return table.Flush()
 }
