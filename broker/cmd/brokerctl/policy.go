@@ -86,8 +86,8 @@ func checkQuery(q *policy.Query, verb string) error {
 
 // verdict is what a policy decides and why, as JSON has it.
 type verdict struct {
-	Allowed bool   `json:"allowed"`
-	Rule    string `json:"rule"` // the first that allows it, or why none does
+	Allowed bool     `json:"allowed"`
+	Rule    string   `json:"rule"` // the first that allows it, or why none does
 	Rules   []ruling `json:"rules"`
 }
 
