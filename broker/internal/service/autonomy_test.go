@@ -44,9 +44,9 @@ func TestAutonomy(t *testing.T) {
 				w := newAutonomousWorker(t, l)
 				random := rand.New(rand.NewPCG(7, uint64(tc.autonomy)))
 				for outage := range autonomousOutages {
-					w.work(time.Minute+time.Duration(random.Int64N(int64(2*tc.life))), tc.life/3)
+					w.work(time.Minute + time.Duration(random.Int64N(int64(2*tc.life))))
 					if outage%2 == 0 {
-						time.Sleep(time.Until(w.weakest()) + time.Duration(random.Int64N(int64(answers+pushSpread))))
+						w.work(time.Until(w.weakest()) + time.Duration(random.Int64N(int64(answers+pushSpread))))
 					}
 					l.vanish()
 					for range 4 {
@@ -79,12 +79,12 @@ func newAutonomousWorker(t *testing.T, l *lab) *autonomousWorker {
 	return w
 }
 
-// work uses the tokens for a while, once per pause.
-func (w *autonomousWorker) work(d, each time.Duration) {
+// work uses the tokens for a while, three times an hour.
+func (w *autonomousWorker) work(d time.Duration) {
 	w.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		w.use(5 * time.Minute)
-		time.Sleep(min(each, time.Until(end)))
+		time.Sleep(min(20*time.Minute, time.Until(end)))
 	}
 }
 
