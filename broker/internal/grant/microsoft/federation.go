@@ -1,16 +1,58 @@
 package microsoft
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"mailporter/broker/internal/grant/wire"
 	"mailporter/broker/internal/remedy"
 )
+
+// maxForm is far above what MSAL sends; assertions have a few KiB.
+const maxForm = 1 << 20
+
+// sparing is the HTTP client of public clients. MSAL sends the user's name and password along when it redeems an assertion
+// of a federation server, and Entra has no use for either (RFC 7522 section 2.1): they are taken out.
+type sparing struct{ next *wire.Client }
+
+// Do implements MSAL's ops.HTTPClient.
+func (s sparing) Do(r *http.Request) (*http.Response, error) {
+	if err := spare(r); err != nil {
+		return nil, err
+	}
+	return s.next.Do(r)
+}
+
+// CloseIdleConnections implements MSAL's ops.HTTPClient.
+func (s sparing) CloseIdleConnections() { s.next.CloseIdleConnections() }
+
+// spare rewrites the form of a request that redeems an assertion, and leaves all others as they are.
+func spare(r *http.Request) error {
+	if r.Method != http.MethodPost || r.Body == nil || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxForm))
+	if err = errors.Join(err, r.Body.Close()); err != nil {
+		return err
+	}
+	form, err := url.ParseQuery(string(text))
+	if err == nil && strings.HasPrefix(form.Get("grant_type"), "urn:ietf:params:oauth:grant-type:saml") {
+		form.Del("username")
+		form.Del("password")
+		text = []byte(form.Encode())
+	}
+	r.ContentLength = int64(len(text))
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+	return nil
+}
 
 // beforeTheToken judges a password grant that ended before Entra's token endpoint was asked: at the user's realm, or at
 // the federation server that holds the password. nil: it did not. MSAL's errors tell these apart only by their texts.

@@ -63,6 +63,17 @@ func TestPasswordOfAFederatedUser(t *testing.T) {
 	}
 }
 
+func TestEntraDoesNotSeeAFederatedPassword(t *testing.T) {
+	sb, p := federated(t, func(*sandbox.FederatedDomain) {})
+	if _, err := p.Grant.Mint(t.Context(), p.Credential, secret.String{}, p.Audience); err != nil {
+		t.Fatal(err)
+	}
+	// The sandbox counts by the user name that stands in the form.
+	if n := sb.TokenRequests(); n.Total != 1 || n.Grant["urn:ietf:params:oauth:grant-type:saml1_1-bearer"] != 1 || len(n.User) != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
 // soap is a fault as a federation server sends it.
 func soap(code string) string {
 	return fmt.Sprintf(`<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body><s:Fault><s:Code><s:Value>s:Sender</s:Value><s:Subcode><s:Value>a:%s</s:Value></s:Subcode></s:Code>`+

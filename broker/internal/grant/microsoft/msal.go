@@ -87,7 +87,7 @@ func (g *Grant) public(c token.Credential) (public.Client, error) {
 	if client, ok := g.msal.public[app]; ok {
 		return client, nil
 	}
-	client, err := public.New(c.ClientID, public.WithAuthority(authority(c)), public.WithHTTPClient(g.client),
+	client, err := public.New(c.ClientID, public.WithAuthority(authority(c)), public.WithHTTPClient(sparing{g.client}),
 		public.WithCache(noCache{}), public.WithInstanceDiscovery(wire.Allowed(wire.Host(c.Authority), hosts)))
 	if err == nil {
 		g.msal.public[app] = client
