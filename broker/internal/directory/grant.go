@@ -196,6 +196,9 @@ func (l *loader) intern(c token.Credential) *token.Credential {
 	if c.FederatedFile != "" { // its name, not its content: tokens are replaced every hour, the credential is not
 		secrets = append(secrets, c.FederatedFile)
 	}
+	if c.Grant == token.Password && c.Public() { // a federation server that is allowed now is worth another try
+		secrets = append(secrets, l.settings.Authorities...)
+	}
 	c.Version = digest(secrets...)
 	c.Label = label(c)
 	key := c.ID + c.Version

@@ -138,6 +138,22 @@ func TestWhatPasswordIs(t *testing.T) {
 	}
 }
 
+// TestAnotherAuthorityThawsPasswords: a federated user's password could not go anywhere before. Nobody else is disturbed.
+func TestAnotherAuthorityThawsPasswords(t *testing.T) {
+	for name, options := range map[string]string{
+		"password":           "type: IMAP, mail.imap.auth.mechanisms: XOAUTH2, directory-id: d, client-id: c, password: {file: ../pass}",
+		"client_credentials": "type: GRAPH, application: contoso",
+	} {
+		s := newSite(t)
+		version := func() string { return s.good(one("pop-client", options)).Mailboxes[0].Inbound.Credential.Version }
+		before := version()
+		s.write("broker.yaml", "policy: policy.yaml\nmailboxes: [mailboxes.d/*.yaml]\nallowed-authorities: [adfs.contoso.com]\n")
+		if after := version(); (after != before) != (name == "password") {
+			t.Errorf("%s: another version: %t", name, after != before)
+		}
+	}
+}
+
 func TestLayers(t *testing.T) {
 	c := newSite(t).good(`
 applications:
