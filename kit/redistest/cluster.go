@@ -117,8 +117,8 @@ func (c *Cluster) Owner(slot int) *Server {
 func (c *Cluster) owner(slot int) (found *node) {
 	c.t.Helper()
 	eventually(c.t, func() error {
-		for _, n := range c.nodes[:primaries] {
-			if n.serves(slot) {
+		for _, n := range c.nodes {
+			if n.running != nil && n.serves(slot) {
 				found = n
 				return nil
 			}
@@ -128,15 +128,37 @@ func (c *Cluster) owner(slot int) (found *node) {
 	return found
 }
 
+// Failover kills the primary that serves a slot and returns when its replica has taken its place, and everybody knows.
+func (c *Cluster) Failover(slot int) {
+	c.t.Helper()
+	old := c.owner(slot)
+	old.Kill()
+	next := c.owner(slot)
+	for _, n := range c.nodes {
+		if n.running == nil {
+			continue
+		}
+		eventually(c.t, func() error {
+			if !n.knows(next, slot) {
+				return fmt.Errorf("%s does not know of the failover yet", n.address)
+			}
+			return n.says([]string{"cluster_state:ok"}, "CLUSTER", "INFO")
+		})
+	}
+}
+
 // serves says whether a node holds a slot for its own.
-func (n *node) serves(slot int) bool {
+func (n *node) serves(slot int) bool { return n.knows(n, slot) }
+
+// knows says whether a node holds another one for the owner of a slot.
+func (n *node) knows(other *node, slot int) bool {
 	all, err := n.Do("CLUSTER", "NODES")
 	if err != nil {
 		return false
 	}
 	for line := range strings.Lines(fmt.Sprint(all)) {
-		if fields := strings.Fields(line); len(fields) > 8 && strings.Contains(fields[2], "myself") {
-			return covers(fields[8:], slot)
+		if fields := strings.Fields(line); len(fields) > 8 && fields[0] == other.id {
+			return strings.Contains(fields[2], "master") && covers(fields[8:], slot)
 		}
 	}
 	return false

@@ -118,6 +118,13 @@ func TestSlotsMove(t *testing.T) {
 	if got := say(t, old.Addr(), "GET {tag}b"); !strings.HasPrefix(got, "-MOVED") {
 		t.Fatalf("the old owner: %s", got)
 	}
+	if n, err := next.Do("WAIT", 1, 10000); err != nil {
+		t.Fatal(n, err)
+	}
+	c.Failover(slot)
+	if got := say(t, c.Owner(slot).Addr(), "GET {tag}b"); c.Owner(slot) == next || got != "value" {
+		t.Fatalf("after the failover: %s", got)
+	}
 }
 
 func TestSpeaksTLSAndKnowsUsers(t *testing.T) {

@@ -1,6 +1,7 @@
 package redisurl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -34,9 +35,9 @@ func Open(o *redis.UniversalOptions) redis.UniversalClient {
 	client := redis.NewUniversalClient(o)
 	switch c := client.(type) {
 	case *redis.ClusterClient:
-		c.OnNewNode(func(n *redis.Client) { n.AddHook(node{n}) })
+		c.OnNewNode(func(n *redis.Client) { n.AddHook(node{n, c.ReloadState}) })
 	case *redis.Client:
-		c.AddHook(node{c})
+		c.AddHook(node{c, func(context.Context) {}})
 	}
 	return client
 }
@@ -65,7 +66,11 @@ func confirmed(ctx context.Context) *confirmation {
 }
 
 // node stands between the library and one server; in a cluster there is one for each.
-type node struct{ client *redis.Client }
+type node struct {
+	client *redis.Client
+	// reload asks in the background who serves what. The library does so once a minute: a dead primary would be asked until then.
+	reload func(context.Context)
+}
 
 // DialHook implements redis.Hook.
 func (n node) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -74,17 +79,14 @@ func (n node) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (n node) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if confirmed(ctx) == nil {
-			return final(next(ctx, cmd))
+			return n.judge(ctx, next(ctx, cmd))
 		}
 		pipe := n.client.Pipeline()
 		if err := pipe.Process(ctx, cmd); err != nil {
 			return err
 		}
 		_, err := pipe.Exec(ctx)
-		if cmd.Err() != nil {
-			return final(cmd.Err())
-		}
-		return final(err)
+		return n.judge(ctx, cmp.Or(cmd.Err(), err))
 	}
 }
 
@@ -93,7 +95,9 @@ func (n node) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		c := confirmed(ctx)
 		if c == nil {
-			return next(ctx, cmds)
+			err := next(ctx, cmds)
+			n.judge(ctx, err)
+			return err
 		}
 		replicas, err := n.replicas(ctx)
 		if err != nil {
@@ -118,16 +122,19 @@ func (n node) replicas(ctx context.Context) (int, error) {
 	return strings.Count(info, "state="), err
 }
 
-// final makes an error final that the library would try to mend by sending the command again, unless it was never sent.
-func final(err error) error {
+// judge makes an error final that the library would try to mend by sending the command again, unless it was never sent.
+func (n node) judge(ctx context.Context, err error) error {
 	var answered redis.Error
 	var network net.Error
 	var op *net.OpError
 	switch {
-	case err == nil, errors.As(err, &answered), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, redis.ErrClosed), errors.Is(err, redis.ErrPoolTimeout), errors.As(err, &op) && op.Op == "dial":
+	case err == nil, errors.As(err, &answered), errors.Is(err, context.Canceled), errors.Is(err, redis.ErrClosed), errors.Is(err, redis.ErrPoolTimeout):
+		return err
+	case errors.As(err, &op) && op.Op == "dial", errors.Is(err, context.DeadlineExceeded):
+		n.reload(ctx)
 		return err
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
+		n.reload(ctx)
 		return errAnswerLost{err.Error()}
 	}
 	return err

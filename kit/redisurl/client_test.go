@@ -17,7 +17,11 @@ import (
 	"mailporter/kit/redisurl"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The library's probe of a dead server, and its look at a cluster, notice within a second that their client was closed.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9.(*clusterStateHolder).LazyReload.func1"))
+}
 
 func open(t *testing.T, url string, change func(*redis.UniversalOptions)) redis.UniversalClient {
 	t.Helper()
@@ -116,6 +120,28 @@ func TestFollowsASlotThatMoves(t *testing.T) {
 			if err := <-answers; err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// A dead primary is not asked for longer than its replica needs to take its place.
+func TestFollowsAFailover(t *testing.T) {
+	cluster := redistest.StartCluster(t, 1)
+	c := open(t, cluster.URL(), nil)
+	ctx, confirmed := redisurl.Replicated(t.Context())
+	if err := errors.Join(c.Set(ctx, "key", "1", 0).Err(), confirmed()); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Failover(cluster.Slot("key"))
+	limited, cancel := context.WithTimeout(t.Context(), 20*time.Second) // the library alone would take a minute
+	defer cancel()
+	for {
+		got, err := c.Get(limited, "key").Result()
+		if err == nil && got == "1" {
+			return
+		}
+		if limited.Err() != nil {
+			t.Fatal(got, err)
 		}
 	}
 }

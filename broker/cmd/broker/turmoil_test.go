@@ -41,6 +41,14 @@ func TestFleetInTrouble(t *testing.T) {
 				r.Restart()
 			}
 		},
+		"one server freezes": func(t *testing.T) (string, func(*crowd)) {
+			r := redistest.Start(t)
+			return r.URL(), func(c *crowd) {
+				r.Stop()
+				c.await(1, "app@contoso.example")
+				r.Continue()
+			}
+		},
 		"a primary fails over": func(t *testing.T) (string, func(*crowd)) {
 			s := redistest.StartSentinel(t, "--min-replicas-to-write", "1")
 			return s.URL(), func(*crowd) { s.Failover() }

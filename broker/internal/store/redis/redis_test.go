@@ -23,7 +23,11 @@ import (
 	"mailporter/kit/secret"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The library's probe of a dead server, and its look at a cluster, notice within a second that their client was closed.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9.(*clusterStateHolder).LazyReload.func1"))
+}
 
 // logged collects a log that another goroutine writes.
 type logged struct {

@@ -80,6 +80,8 @@ func TestCluster(t *testing.T) {
 	})
 	t.Run("wakes after it", f.wakes)
 	t.Run("wakes while the slot moves", func(t *testing.T) { wakesWhileMoving(t, f, cluster, slot) })
+	t.Run("fencing through a failover", func(t *testing.T) { f.fight(t, func() { cluster.Failover(slot) }) })
+	t.Run("wakes after that", f.wakes)
 	if got := f.log.String(); strings.Contains(got, "CROSSSLOT") || strings.Contains(got, "MARKER") {
 		t.Fatal(got)
 	}
