@@ -48,6 +48,35 @@ func TestAMarginThatNoTokenOutlives(t *testing.T) {
 	}
 }
 
+// TestWatchingATokenThatIsTooShort: whoever watches is told as well, and the broker does not renew in circles for him.
+func TestWatchingATokenThatIsTooShort(t *testing.T) {
+	sb := provider(t, 10*time.Minute)
+	s := newSite(t, sb, "file:state")
+	s.write("mailboxes.d/all.yaml", strings.Replace(s.read("mailboxes.d/all.yaml"), "pop-client: {type: IMAP,", `pop-client: {token-expiry-margin-time: "00:30:00", type: IMAP,`, 1))
+	s.start()
+	c := s.connect(worker)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	stream, err := c.WatchTokens(ctx, &brokerv1.WatchTokensRequest{Selectors: []*brokerv1.Selector{{Mailbox: "app@contoso.example", Direction: in}}})
+	for reason := ""; err == nil && reason != "TOKEN_LIFETIME_BELOW_MARGIN"; {
+		var resp *brokerv1.WatchTokensResponse
+		if resp, err = stream.Recv(); err == nil {
+			reason = resp.GetEntries()[0].GetFailure().GetReason()
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, err := ask(c, "app@contoso.example", in); reasonOnly(err) != "TOKEN_LIFETIME_BELOW_MARGIN" {
+			t.Fatal(err)
+		}
+	}
+	if n := sb.TokenRequests().Total; n != 1 {
+		t.Errorf("%d token requests", n)
+	}
+}
+
 // TestAWishThatNoTokenOutlives stops the caller who wishes it and nobody else.
 func TestAWishThatNoTokenOutlives(t *testing.T) {
 	sb := provider(t, 30*time.Minute)
