@@ -89,11 +89,15 @@ func (st *stage) stopSince(n int) error {
 
 func (st *stage) path(name string) string { return filepath.Join(st.dir, name) }
 
+// write writes a file as if it had been there for a while: a broker reads files twice that may have changed while it read.
 func (st *stage) write(name string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(st.path(name)), 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(st.path(name), text, 0o600)
+	if err := os.WriteFile(st.path(name), text, 0o600); err != nil {
+		return err
+	}
+	return os.Chtimes(st.path(name), time.Time{}, time.Now().Add(-time.Hour))
 }
 
 // fill executes a template of files over data and writes the result.
