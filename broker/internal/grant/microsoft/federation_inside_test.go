@@ -6,6 +6,9 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"mailporter/broker/internal/grant/wire"
+	"mailporter/broker/internal/remedy"
 )
 
 func TestAnAssertionIsRedeemedWithoutThePassword(t *testing.T) {
@@ -59,4 +62,22 @@ func TestOtherRequestsStayAsTheyAre(t *testing.T) {
 	if text, err := io.ReadAll(r.Body); err != nil || string(text) != soap {
 		t.Errorf("%s %v", text, err)
 	}
+}
+
+// FuzzFederationAnswer: whatever a federation server answers, the fault says who must act, and nothing of the answer but a
+// word of letters gets into it.
+func FuzzFederationAnswer(f *testing.F) {
+	f.Add(500, []byte(`<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body><s:Fault><s:Code><s:Value>s:Sender</s:Value><s:Subcode><s:Value>a:FailedAuthentication</s:Value></s:Subcode></s:Code></s:Fault></s:Body></s:Envelope>`))
+	f.Add(500, []byte(`<Envelope><Body><Fault><Code><Value>Receiver</Value></Code></Fault></Body></Envelope>`))
+	f.Add(200, []byte(`<definitions/>`))
+	f.Add(404, []byte(`<html>`))
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		if code := faultCode(body); len(code) > 64 || strings.ContainsFunc(code, func(r rune) bool { return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z') }) {
+			t.Fatalf("code %q", code)
+		}
+		f := federationFault(wire.Seen{Host: "fed.example", Status: status, Body: body}, remedy.About{User: "agent@fed.example"})
+		if f.Class == "" || f.Reason == "" || !strings.Contains(f.Remedy, "must") {
+			t.Fatalf("%+v", f)
+		}
+	})
 }
