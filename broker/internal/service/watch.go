@@ -113,10 +113,10 @@ func (w *watching) serve(send func(*brokerv1.WatchTokensResponse) error) error {
 		case <-w.wake:
 			w.heard()
 		case <-w.passwords:
-			w.due.Reset(0)
+			w.withdrawn()
 		case <-w.config.Replaced():
 			w.decide()
-			w.due.Reset(0) // what was withdrawn must not wait
+			w.withdrawn()
 		case <-w.due.C:
 			if err := w.push(send); err != nil {
 				return err
@@ -141,6 +141,15 @@ func (w *watching) heard() {
 		w.coming = true
 		w.due.Reset(rand.N(pushSpread))
 	}
+}
+
+// withdrawn sees to it that a change goes out at once that may take something away.
+func (w *watching) withdrawn() {
+	if !w.sent {
+		w.heard()
+		return
+	}
+	w.due.Reset(0)
 }
 
 // complete says whether every entry has something to say.

@@ -172,6 +172,20 @@ func TestWatchTokensThroughAnOutage(t *testing.T) {
 	})
 }
 
+// A reload on the way to the first set does not send it half done.
+func TestWatchTokensReloadAtOnce(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		s := l.watch(inbound("support@contoso.com"))
+		synctest.Wait()
+		l.reload()
+		time.Sleep(time.Second)
+		s.says("token 1")
+		if s.count() != 1 {
+			t.Errorf("%d sets", s.count())
+		}
+	})
+}
+
 // A provider that takes its time holds back the first set for a while, not for ever.
 func TestWatchTokensSlowProvider(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
