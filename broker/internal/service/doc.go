@@ -3,5 +3,6 @@
 //
 //	who  identity.go   SPIFFE URI SAN, else DNS SAN, else common name of the client certificate
 //	may  acquire.go    policy, rate, audit: in this order, the audit before the answer
+//	     watch.go      the same for each entry of a stream
 //	how  errors.go     the one place where faults become codes with ErrorInfo, RetryInfo, Help
 package service

@@ -1,17 +1,21 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"mailporter/broker/internal/audit"
 	"mailporter/broker/internal/keeper"
 	"mailporter/broker/internal/keeper/keepertest"
 	"mailporter/broker/internal/remedy"
@@ -371,3 +375,40 @@ func TestWatchTokensOverMutualTLS(t *testing.T) {
 }
 
 var _ Tokens = (*keeper.Keeper)(nil)
+
+// BenchmarkWatchTokens is one renewal of a token that a thousand streams of a hundred mailboxes each watch: the work of
+// all sets, without the network.
+func BenchmarkWatchTokens(b *testing.B) {
+	const streams, selectors = 1000, 100
+	l := newLab(b, manyMailboxes(selectors))
+	l.provider.set(func(p *provider) { p.takes = 0 })
+	server := New(Config{Tokens: l.keeper, Directory: l.files, Audit: audit.To(io.Discard), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	all := make([]*watching, streams)
+	for i := range all {
+		all[i] = newWatching(context.WithValue(b.Context(), callerKey{}, &caller{identity: insecure}), server, manySelectors(selectors))
+		all[i].decide()
+	}
+	for _, w := range all[0].tokens {
+		for {
+			if _, err := w.Now(); err == nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, w := range all {
+			for _, e := range w.entries {
+				e.said = said{} // as after a renewal
+			}
+			if _, news, err := w.build(); err != nil || !news {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*streams*selectors), "ns/entry")
+	for _, w := range all {
+		w.stop()
+	}
+}
