@@ -89,6 +89,7 @@ func TestAcknowledgedMailSurvivesKill(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	kill() // waits: its connections end before its locks do
 
 	c := contoso()
 	c.Data = dir
