@@ -15,7 +15,11 @@ import (
 	"mailporter/workers/internal/outbound/outboundtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The library's probe of a dead server, and its look at a cluster, notice within a second that their client was closed.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9.(*clusterStateHolder).LazyReload.func1"))
+}
 
 func openAt(t *testing.T, server *redistest.Server) *Store {
 	t.Helper()

@@ -2,13 +2,19 @@ package redis
 
 import (
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"mailporter/kit/certtest"
 	"mailporter/kit/redistest"
+	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/inbound/inboundtest"
+	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/outbound/outboundtest"
 )
 
 const password = "MARKER-password"
@@ -38,11 +44,19 @@ func TestRights(t *testing.T) {
 	server := redistest.StartTLS(t, ca)
 	server.User("worker", password, rights(t))
 	p := place{url: server.URLOf("worker", password), root: server.URL(), roots: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: ca.Pool()}}
-	suites(t, p)
+	t.Run("quarantine", func(t *testing.T) { inboundtest.Quarantine(t, freshAt(p, (*Store).Quarantine)) })
+	t.Run("outbox", func(t *testing.T) { outboundtest.Outbox(t, freshAt(p, (*Store).Outbox)) })
 	throughATurmoil(t, p, func() {})
 	p.quiet(t)
 	s := p.open(t, p.url)
 	defer s.Close()
+	l, err := s.Checkpoints().Lease(t.Context(), mail.Folder{Mailbox: "a", Name: "INBOX"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Save(t.Context(), inbound.Cursor("c")), l.Renew(t.Context()), l.Release(t.Context())); err != nil {
+		t.Error(err)
+	}
 	for _, forbidden := range [][]any{{"GET", "mailporter:x"}, {"KEYS", "*"}, {"FLUSHALL"}, {"CONFIG", "SET", "appendonly", "no"}, {"SUBSCRIBE", "mailporter:changes"}} {
 		if err := s.client.Do(t.Context(), forbidden...).Err(); err == nil || !strings.Contains(err.Error(), "NOPERM") {
 			t.Errorf("%v: %v", forbidden[0], err)

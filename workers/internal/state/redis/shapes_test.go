@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,6 +39,12 @@ func TestCluster(t *testing.T) {
 			}
 		})
 	})
+}
+
+func TestClusterFailover(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 1)
+	throughATurmoil(t, place{url: cluster.URL()}, func() { cluster.Failover(cluster.Slot(boxPrefix(busy))) })
 }
 
 func TestSentinel(t *testing.T) {
@@ -94,6 +101,7 @@ func TestNumbersThatAFailoverForgot(t *testing.T) {
 // post is mail on its way through one outbox: submitters who insist, workers who send.
 type post struct {
 	store *Store
+	name  string // begins its requests
 
 	mu    sync.Mutex
 	taken map[string]bool // acknowledged
@@ -112,7 +120,7 @@ const (
 // only with a warning that it may have been.
 func throughATurmoil(t *testing.T, at place, disturb func()) {
 	t.Helper()
-	p := &post{store: at.open(t, at.url), taken: map[string]bool{}, sent: map[string]int{}}
+	p := &post{store: at.open(t, at.url), name: rand.Text(), taken: map[string]bool{}, sent: map[string]int{}}
 	defer p.store.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -147,7 +155,7 @@ func (p *post) submit(ctx context.Context, who int, half chan<- struct{}) {
 			half <- struct{}{}
 		}
 		for ctx.Err() == nil {
-			id, err := p.store.Outbox().Add(ctx, letter(busy, fmt.Sprint(who, "-", i)))
+			id, err := p.store.Outbox().Add(ctx, letter(busy, fmt.Sprint(p.name, who, "-", i)))
 			if err == nil {
 				p.mu.Lock()
 				p.taken[id] = true
