@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"strings"
@@ -62,7 +61,7 @@ type call struct {
 func (s *Server) open(ctx context.Context, method, mailbox string, d directory.Direction) *call {
 	who := s.callerOf(ctx)
 	c := &call{server: s, start: time.Now()}
-	c.entry = audit.Entry{Time: c.start.UTC(), Request: rand.Text(), Identity: who.identity, Peer: who.address, Method: method,
+	c.entry = audit.Entry{Time: c.start.UTC(), Request: s.requests.next(), Identity: who.identity, Peer: who.address, Method: method,
 		Mailbox: clip(mailbox), Direction: string(d), Decision: audit.Deny}
 	if box := s.Directory.Now().Find(mailbox); box != nil {
 		c.section = box.Side(d)

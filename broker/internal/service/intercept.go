@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/rand"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -148,7 +147,7 @@ func (s *Server) admit(ctx context.Context, full string) (context.Context, error
 // turnAway writes the audit line of a call that never reached its method.
 func (s *Server) turnAway(ctx context.Context, method string, who *caller, why string, no *refusal) error {
 	c := &call{server: s, start: time.Now()}
-	c.entry = audit.Entry{Time: c.start.UTC(), Request: rand.Text(), Identity: who.identity, Peer: who.address, Method: method,
+	c.entry = audit.Entry{Time: c.start.UTC(), Request: s.requests.next(), Identity: who.identity, Peer: who.address, Method: method,
 		Decision: audit.Deny, Rule: why}
 	return c.close(ctx, no)
 }

@@ -57,6 +57,7 @@ type Server struct {
 	limits    policy.Limits
 	passwords passwords
 	metrics   *metrics
+	requests  *requests
 	grpc      *grpc.Server
 	health    *health.Server
 	draining  chan struct{} // closed when streams must end
@@ -68,7 +69,7 @@ const connectionAge = time.Hour
 
 // New makes a Server that does not listen yet.
 func New(c Config) *Server {
-	s := &Server{Config: c, metrics: newMetrics(c.Metrics), health: health.NewServer(), draining: make(chan struct{}),
+	s := &Server{Config: c, metrics: newMetrics(c.Metrics), requests: newRequests(), health: health.NewServer(), draining: make(chan struct{}),
 		turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 	conf := c.TLS
 	if conf != nil && c.Accounts != nil {

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"crypto/rand"
 	"errors"
 	"time"
 
@@ -41,7 +40,7 @@ func (e *entry) tell(now time.Time) (m *brokerv1.WatchTokensResponse_Entry, wait
 	c.start = now
 	answer, no := e.answer(&c)
 	if fresh := e.saying(answer, no); fresh != e.said {
-		c.entry.Time, c.entry.Request = now.UTC(), rand.Text()
+		c.entry.Time, c.entry.Request = now.UTC(), c.server.requests.next()
 		if err = c.write(no); err != nil {
 			no = unaudited()
 			fresh = said{reason: no.info.GetReason()}
