@@ -70,7 +70,7 @@ func makeKey() {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "appendto": appendTo},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("EXAMPLE", exampleDir)
 			return nil
@@ -94,6 +94,14 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	cancel()
 	<-ended
+}
+
+// appendTo adds a line to a file.
+func appendTo(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, append(b, args[1]+"\n"...), 0o600))
 }
 
 var exampleDir = func() string {
