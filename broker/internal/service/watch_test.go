@@ -376,6 +376,36 @@ func TestWatchTokensOverMutualTLS(t *testing.T) {
 
 var _ Tokens = (*keeper.Keeper)(nil)
 
+// A reader that is slow finds the tokens of the moment, and nothing of what it missed.
+func TestWatchTokensSlowReader(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		l.provider.life = 6 * time.Minute // renewed every minute
+		server := New(Config{Tokens: l.keeper, Directory: l.files, Audit: audit.To(l.audit), Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), callerKey{}, &caller{identity: insecure}))
+		w := newWatching(ctx, server, []*brokerv1.Selector{inbound("support@contoso.com")})
+		defer w.stop()
+		w.decide()
+		reads, ended := make(chan *brokerv1.WatchTokensResponse), make(chan error)
+		go func() {
+			ended <- w.serve(func(set *brokerv1.WatchTokensResponse) error { reads <- set; return nil })
+		}()
+		<-reads
+		time.Sleep(2 * time.Minute)
+		<-reads // sent before this reader fell asleep
+		time.Sleep(10 * time.Minute)
+		<-reads
+		time.Sleep(time.Second)
+		set := <-reads
+		if value := set.GetEntries()[0].GetAccessToken().GetValue(); value != fmt.Sprintf("MARKER-%d", l.provider.minted) {
+			t.Errorf("not the newest of %d tokens", l.provider.minted)
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
 // BenchmarkWatchTokens is one renewal of a token that a thousand streams of a hundred mailboxes each watch: the work of
 // all sets, without the network.
 func BenchmarkWatchTokens(b *testing.B) {
