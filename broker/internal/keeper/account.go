@@ -20,11 +20,18 @@ type account struct {
 
 	mu      sync.Mutex
 	moved   chan struct{}               // closed and replaced when another broker changed something
-	unsaved secret.String               // a rotated refresh token that the store did not take: the newest there is
+	unsaved unsaved                     // a rotated refresh token that the store did not take
 	healthy secret.Fingerprint          // of the client secret or certificate that worked last
 	refused map[secret.Fingerprint]bool // those that the provider refused last
 	forced  []time.Time                 // renewals forced by refused tokens, oldest first
 	watched []*slot                     // those with lookouts
+}
+
+// unsaved is a rotated refresh token that only this process has; the zero value is none.
+type unsaved struct {
+	refresh secret.String
+	used    secret.String // the one that it came for
+	stored  secret.String // what the store held then
 }
 
 // sight is the store's record as it was last seen.
@@ -56,6 +63,13 @@ func (a *account) news() <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.moved
+}
+
+// hold keeps what the store did not take.
+func (a *account) hold(u unsaved) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.unsaved = u
 }
 
 // remember takes what the store holds, or what was to be written there.

@@ -133,9 +133,24 @@ func (k *Keeper) join(s *slot, w Wish, need want) *flight {
 		return s.flight
 	}
 	f := &flight{done: make(chan struct{}), want: need}
+	if !k.begin(func() { k.fly(s, w, f) }) {
+		f.err = givenUp(k.root)
+		close(f.done)
+		return f
+	}
 	s.flight = f
-	k.running.Go(func() { k.fly(s, w, f) })
 	return f
+}
+
+// begin runs f in the background, unless the Keeper is closed.
+func (k *Keeper) begin(f func()) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.root.Err() != nil {
+		return false
+	}
+	k.running.Go(f)
+	return true
 }
 
 // fly renews on its own time: the callers may all be gone.

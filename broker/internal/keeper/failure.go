@@ -90,17 +90,34 @@ func (k *Keeper) saveSuccess(ctx context.Context, lease Lease, stored, r Record,
 		k.save(ctx, lease, r, a, 1)
 		return nil
 	}
-	a.mu.Lock()
-	a.unsaved = r.Refresh
-	a.mu.Unlock()
+	a.hold(unsaved{r.Refresh, r.Previous, stored.Refresh})
 	must := !r.Refresh.Equal(stored.Refresh) && !r.Refresh.Equal(w.Credential.Refresh)
 	if !k.save(ctx, lease, r, a, saveTries) && must {
 		return remedy.NoStore()
 	}
-	a.mu.Lock()
-	a.unsaved = secret.String{}
-	a.mu.Unlock()
+	a.hold(unsaved{})
 	return nil
+}
+
+// saveUnsaved writes down the refresh token that the store did not take before, if there is one. It must not be used
+// earlier: some providers end the old one with the first use of the new one, and then nothing that is stored would work.
+// If another broker has come further meanwhile, the store has a better one.
+func (k *Keeper) saveUnsaved(ctx context.Context, lease Lease, r Record, a *account) (Record, error) {
+	a.mu.Lock()
+	u := a.unsaved
+	a.mu.Unlock()
+	if u.refresh.Empty() || lease == nil {
+		return r, nil
+	}
+	if r.Refresh.Equal(u.stored) {
+		r = r.of(a.version)
+		r.Refresh, r.Previous, r.Rotated = u.refresh, u.used, time.Now()
+		if !k.save(ctx, lease, r, a, saveTries) {
+			return r, remedy.NoStore()
+		}
+	}
+	a.hold(unsaved{})
+	return r, nil
 }
 
 func (k *Keeper) saveFailure(ctx context.Context, lease Lease, r Record, a *account, w Wish) {

@@ -84,7 +84,9 @@ func New(c Config) *Keeper {
 
 // Close gives up what is under way and waits for it. A rotated refresh token that has come is still saved.
 func (k *Keeper) Close() {
+	k.mu.Lock() // who begins something now has begun it, or does not
 	k.stop()
+	k.mu.Unlock()
 	k.running.Wait()
 }
 

@@ -14,6 +14,10 @@ import (
 // mint asks the provider and writes down what came of it. lease is nil while the store is away. A rotated refresh token
 // is saved before the access token is handed out.
 func (k *Keeper) mint(ctx context.Context, lease Lease, r Record, s *slot, w Wish, need want) (*held, error) {
+	r, err := k.saveUnsaved(ctx, lease, r, s.account)
+	if err != nil {
+		return nil, err
+	}
 	m, used, err := k.tryAll(ctx, r, s.account, w)
 	if k.root.Err() != nil && err != nil {
 		return nil, err // the broker ends: that says nothing about the credential
@@ -56,7 +60,7 @@ func (k *Keeper) publish(ctx context.Context, s *slot, t token.Token, need want)
 // tryAll tries the refresh tokens that may be good, newest first, and tells which one was. Grants without one have one
 // try.
 func (k *Keeper) tryAll(ctx context.Context, r Record, a *account, w Wish) (Minted, secret.String, error) {
-	tried := a.candidates(r, w.Credential)
+	tried := candidates(r, w.Credential)
 	var m Minted
 	var err error
 	for _, refresh := range tried {
@@ -73,20 +77,15 @@ func (k *Keeper) tryAll(ctx context.Context, r Record, a *account, w Wish) (Mint
 }
 
 // candidates are the refresh tokens worth a try, in order, each once. After a change of the configuration the configured
-// one comes first, for that may be the change; if it was the client secret, the stored ones still work.
-func (a *account) candidates(r Record, c *token.Credential) []secret.String {
+// one comes first, for that may be the change; if it was the client secret, the stored ones still work. Later it comes last:
+// the first tries after the change may have failed for another reason, and nobody has used it yet.
+func candidates(r Record, c *token.Credential) []secret.String {
 	if !c.Rotates() {
 		return []secret.String{{}}
 	}
-	a.mu.Lock()
-	unsaved := a.unsaved
-	a.mu.Unlock()
-	order := []secret.String{unsaved, r.Refresh, r.Previous}
-	switch {
-	case r.Version != c.Version:
-		order = []secret.String{unsaved, c.Refresh, r.Refresh, r.Previous}
-	case r.Refresh.Empty():
-		order = []secret.String{unsaved, c.Refresh}
+	order := []secret.String{r.Refresh, r.Previous, c.Refresh}
+	if r.Version != c.Version {
+		order = []secret.String{c.Refresh, r.Refresh, r.Previous}
 	}
 	var out []secret.String
 	for _, s := range order {

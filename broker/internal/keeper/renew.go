@@ -23,6 +23,9 @@ func (k *Keeper) renew(ctx context.Context, s *slot, w Wish, need want) (*held, 
 		if need.satisfiedBy(h, time.Now()) {
 			return h, nil
 		}
+		if ctx.Err() != nil {
+			return nil, givenUp(ctx)
+		}
 		if !need.forced && need.refusedBy(h, time.Now()) {
 			need.forced = true
 			if pause := a.force(time.Now()); pause > 0 {
@@ -69,9 +72,13 @@ func (k *Keeper) renewInTurn(ctx context.Context, s *slot, w Wish, need want) (*
 	case <-ctx.Done():
 		return nil, givenUp(ctx)
 	}
+	asked := time.Now()
 	lease, err := k.lease(ctx, a)
 	switch {
 	case err == nil:
+		// The store counts from some moment after asked; its answer may be late, this process frozen in between.
+		ctx, cancel := context.WithDeadline(ctx, asked.Add(k.LeaseTime-leaseGrace))
+		defer cancel()
 		return k.renewLeased(ctx, lease, s, w, need)
 	case errors.Is(err, ErrLeased):
 		return nil, err
@@ -96,20 +103,35 @@ func (k *Keeper) lease(ctx context.Context, a *account) (Lease, error) {
 	return k.Credentials.Lease(ctx, a.id, k.LeaseTime)
 }
 
-// renewLeased mints unless another broker was faster, and lets the fleet know what came of it.
+// renewLeased mints unless another broker was faster, and lets the fleet know what came of it. ctx ends before the lease
+// does.
 func (k *Keeper) renewLeased(ctx context.Context, lease Lease, s *slot, w Wish, need want) (*held, error) {
 	defer k.release(lease, s.account)
-	r := lease.Record()
-	s.account.remember(r)
+	r := k.catchUp(ctx, lease, s.account, w)
 	if h := k.look(ctx, s); need.satisfiedBy(h, time.Now()) {
 		return h, nil
 	}
 	if f := r.block(s.key.Version, w.Audience, time.Now()); f != nil {
 		return nil, f
 	}
-	ctx, cancel := context.WithTimeout(ctx, k.LeaseTime-leaseGrace)
-	defer cancel()
+	if ctx.Err() != nil {
+		return nil, ErrLeased // it is too late for a request: as if another broker had been faster
+	}
 	return k.mint(ctx, lease, r, s, w, need)
+}
+
+// catchUp is the record to go by: the lease's, or what this broker learned after it while the store was away. The provider's
+// wish for a pause, or a refused password, does not end with the store's trouble. The fleet is told.
+func (k *Keeper) catchUp(ctx context.Context, lease Lease, a *account, w Wish) Record {
+	r := lease.Record()
+	own, _ := a.record(0)
+	worse := own.Frozen != nil || r.Frozen == nil && own.Hold.After(r.Hold)
+	if w.Credential.Rotates() || own.Version != a.version || !own.Changed.After(r.Changed) || !worse {
+		a.remember(r)
+		return r
+	}
+	k.save(ctx, lease, own, a, 1)
+	return own
 }
 
 // renewAlone mints without the fleet: the store is away. What fails is remembered in this process.
