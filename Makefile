@@ -9,10 +9,11 @@ BENCHES  := ./broker/internal/bench
 BASELINE := proto/baseline.binpb
 GO       := go
 FUZZTIME ?= 20s
+SEEDS    ?= 4000
 
 export GOTOOLCHAIN ?= auto
 
-.PHONY: all help build demo test interop bench check fuzz generate baseline clean tools grpcurl \
+.PHONY: all help build demo test simulate interop bench check fuzz generate baseline clean tools grpcurl \
 	check-format check-vet check-proto check-generated check-house check-modules
 
 all: build
@@ -30,6 +31,12 @@ demo: build ## the main job, end to end, no set-up; KEEP=1 leaves it running, CH
 test: ## every module's tests, race detector on; installs what they need
 	deploy/ensure gcc redis-server
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) test -race -shuffle=on ./...) || exit 1; done
+	@$(MAKE) --no-print-directory simulate
+
+# Without the race detector, which the same test has in `test`: many more worlds in the same time. In its own
+# folder go test shows what a test prints.
+simulate: ## the broker fleet in SEEDS (4000) simulated worlds of trouble; SIM_SEED=n is one of them, with its trace
+	cd broker/internal/keeper/simulation && SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -run '^TestSimulation$$'
 
 interop: build ## imap-worker and smtp-worker against real Dovecot and Postfix on high loopback ports; installs them
 	deploy/ensure dovecot-imapd dovecot-lmtpd postfix
