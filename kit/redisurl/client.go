@@ -1,9 +1,9 @@
 package redisurl
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -43,21 +43,16 @@ func Open(o *redis.UniversalOptions) redis.UniversalClient {
 }
 
 // confirmation is what became of the writes of a context.
-type confirmation struct{ missing bool }
+type confirmation struct{ err error } // of the first that no replica confirmed
 
 type confirmationKey struct{}
 
 // Replicated returns a context whose commands are followed by WAIT for one replica, on the same connection, if the server
-// has any. The function tells, after the last of them, whether one confirmed them all: nil or ErrNotReplicated. Replication
+// has any. The function tells, after the last of them, whether one confirmed them all: nil, or an ErrNotReplicated. Replication
 // is asynchronous: without this a failover loses what was acknowledged last. For one goroutine.
 func Replicated(ctx context.Context) (context.Context, func() error) {
 	c := &confirmation{}
-	return context.WithValue(ctx, confirmationKey{}, c), func() error {
-		if c.missing {
-			return ErrNotReplicated
-		}
-		return nil
-	}
+	return context.WithValue(ctx, confirmationKey{}, c), func() error { return c.err }
 }
 
 func confirmed(ctx context.Context) *confirmation {
@@ -85,8 +80,8 @@ func (n node) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if err := pipe.Process(ctx, cmd); err != nil {
 			return err
 		}
-		_, err := pipe.Exec(ctx)
-		return n.judge(ctx, cmp.Or(cmd.Err(), err))
+		_, _ = pipe.Exec(ctx) // the command has its own error, and that of WAIT is not its
+		return n.judge(ctx, cmd.Err())
 	}
 }
 
@@ -110,15 +105,34 @@ func (n node) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 			return next(ctx, cmds)
 		}
 		wait := redis.NewIntCmd(ctx, "wait", 1, replicaTime.Milliseconds())
-		err = next(ctx, append(slices.Clip(cmds), wait))
-		c.missing = c.missing || wait.Val() < 1
-		return err
+		_ = next(ctx, append(slices.Clip(cmds), wait)) // each command has its own error
+		switch {
+		case c.err != nil:
+		case wait.Err() != nil: // NOPERM, say
+			c.err = fmt.Errorf("%w: %w", ErrNotReplicated, wait.Err())
+		case wait.Val() < 1:
+			c.err = ErrNotReplicated
+		}
+		return firstError(cmds)
 	}
 }
 
-// replicas is how many there are now: waiting for one that does not exist would fail every write.
+func firstError(cmds []redis.Cmder) error {
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replicas is how many there are now: waiting for one that does not exist would fail every write. Who may not see them goes on
+// as if there were none; Inspect has said so.
 func (n node) replicas(ctx context.Context) (int, error) {
 	info, err := n.client.Info(context.WithValue(ctx, confirmationKey{}, nil), "replication").Result()
+	if forbidden(err) {
+		return 0, nil
+	}
 	return strings.Count(info, "state="), err
 }
 

@@ -183,3 +183,24 @@ func TestReplicatedWithoutReplicas(t *testing.T) {
 		t.Fatalf("redis's own words are lost: %v", err)
 	}
 }
+
+// Rights that are missing are named where they count, and do not stop what can be done without.
+func TestReplicatedWithoutRights(t *testing.T) {
+	s := redistest.StartSentinel(t)
+	for name, tc := range map[string]struct {
+		rights string
+		want   error
+	}{"no INFO": {"~* +@all -info", nil}, "no WAIT": {"~* +@all -wait", redisurl.ErrNotReplicated}} {
+		t.Run(name, func(t *testing.T) {
+			s.Primary().User("u", "p", tc.rights)
+			c := open(t, s.Primary().URLOf("u", "p"), nil)
+			ctx, confirmed := redisurl.Replicated(t.Context())
+			if err := c.Set(ctx, "key", "1", 0).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if err := confirmed(); !errors.Is(err, tc.want) || tc.want != nil && !strings.Contains(err.Error(), "NOPERM") {
+				t.Fatal(err)
+			}
+		})
+	}
+}
