@@ -13,5 +13,6 @@
 //
 // # What is held to be true
 //
-// referee_test.go has the list: it sees every request, every write and every token that is handed out.
+// referee_test.go has the list: it sees every request, every write and every token that is handed out. served_test.go puts the
+// service in front of the Keepers and holds that the audit has its line before a caller has its answer.
 package simulation
