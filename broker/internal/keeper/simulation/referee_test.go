@@ -25,7 +25,7 @@ import (
 //   - nothing is asked while the credential is frozen or on hold, nor by a process that was told to wait;
 //   - nothing is asked for what the cache held when the lease was granted;
 //   - nothing is frozen that works;
-//   - no more than stormLimit requests a minute for a credential.
+//   - no more than stormLimit requests a minute for a credential, but while brokers with two versions of it take turns.
 type referee struct {
 	w *world
 
@@ -136,12 +136,22 @@ func (f *referee) saved(id string, r keeper.Record) {
 	}
 }
 
+// leaseOf is the lease that a process has, if it is clear which: while a change of the configuration is taken up, one version
+// may have the lease and another one be kept from it by the store's troubles.
+func (f *referee) leaseOf(o of) *lease {
+	l := f.leases[o]
+	if l != nil && f.unleased[o].After(l.granted) {
+		return nil
+	}
+	return l
+}
+
 // requested judges a request as it is sent.
 func (f *referee) requested(r request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	id := r.credential.ID
-	r.lease = f.leases[of{r.link, id}]
+	r.lease = f.leaseOf(of{r.link, id})
 	f.requests++
 	f.judgeLease(r)
 	f.judgeOverlap(r)
@@ -158,7 +168,7 @@ func (f *referee) judgeLease(r request) {
 	case r.lease != nil && r.deadline.After(r.lease.until):
 		f.w.fault("the request of %s for %s may outlive its lease by %s", name, id, r.deadline.Sub(r.lease.until))
 	case r.lease != nil:
-	case r.credential.Rotates():
+	case r.credential.Rotates() && f.leases[of{r.link, id}] == nil:
 		f.w.fault("%s uses the refresh token %s without a lease", name, id)
 	case !excused:
 		f.w.fault("%s asks for %s without a lease, and the store works", name, id)
@@ -224,7 +234,7 @@ func (f *referee) judgeRefresh(r request) {
 func (f *referee) judgeRate(id string) {
 	young := slices.DeleteFunc(f.minutes[id], func(at time.Time) bool { return time.Since(at) > time.Minute })
 	f.minutes[id] = append(young, time.Now())
-	if n := len(f.minutes[id]); n > stormLimit {
+	if n := len(f.minutes[id]); n > stormLimit && time.Since(f.turned[id]) > time.Minute {
 		f.w.fault("%d requests for %s within a minute", n, id)
 	}
 }
