@@ -51,6 +51,8 @@ func run(ctx context.Context, f *daemon.Frame, c *directory.Config) (err error) 
 
 	watching := watch(ctx, f, d, k.Keeper)
 	defer watching.Wait()
+	caring := care(ctx, c.KeepAlive, d, k.Keeper)
+	defer caring.Wait()
 	f.OnReload(func() { reopen(journal, f.Log) })
 	return serve(ctx, f, c, service.Config{Tokens: k.Keeper, Directory: d, Audit: journal, Log: f.Log, Metrics: f.Metrics})
 }

@@ -39,6 +39,7 @@ func (l *loader) readSettings(path string) {
 	s.Authorities = readAuthorities(m)
 	s.Remedies = m.Path("remedies", "")
 	s.DrainTime = m.Clock("drain-time", 20*time.Second, time.Second, 10*time.Minute)
+	s.KeepAlive = m.Clock("keep-alive", 24*time.Hour, 0, 30*24*time.Hour)
 	m.Done()
 }
 

@@ -42,6 +42,7 @@ type Settings struct {
 	Authorities   []string        // allowed besides Microsoft's clouds and Google: host or host:port, lower case
 	Remedies      string          // path of a table that overrides remedies, or empty
 	DrainTime     time.Duration
+	KeepAlive     time.Duration // refresh tokens that nobody used for so long are used; 0 = never
 }
 
 // Direction is one side of a mailbox.

@@ -23,7 +23,6 @@ type account struct {
 	unsaved unsaved                     // a rotated refresh token that the store did not take
 	healthy secret.Fingerprint          // of the client secret or certificate that worked last
 	refused map[secret.Fingerprint]bool // those that the provider refused last
-	forced  []time.Time                 // renewals forced by refused tokens, oldest first
 	watched []*slot                     // those with lookouts
 }
 

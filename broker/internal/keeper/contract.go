@@ -60,6 +60,8 @@ type Record struct {
 	Hold     time.Time     // not before: throttled, or backing off
 	Last     *remedy.Fault // the failure behind Hold
 	Rotated  time.Time     // when Refresh was written
+	First    time.Time     // when the configured refresh token, or one that came of it, worked first; zero = not yet
+	Forced   []time.Time   // renewals forced by refused tokens within forcedWindow, oldest first
 	Minted   time.Time     // the last success
 	Changed  time.Time
 }

@@ -22,7 +22,7 @@ const (
 func (r Record) of(version string) Record {
 	if r.Version != version {
 		r.Frozen, r.Last, r.Barred, r.Failures = nil, nil, nil, 0
-		r.Since, r.Hold = time.Time{}, time.Time{}
+		r.Since, r.Hold, r.First = time.Time{}, time.Time{}, time.Time{}
 		r.Version = version
 	}
 	r.Barred = maps.Clone(r.Barred)
@@ -77,6 +77,9 @@ func (r Record) succeeded(version string, a token.Audience, now time.Time) Recor
 
 // rotate notes which refresh token worked and which one came. What came is unproved: the one that worked is kept.
 func (r *Record) rotate(used, came secret.String, now time.Time) {
+	if r.First.IsZero() {
+		r.First = now
+	}
 	if came.Empty() || came.Equal(used) {
 		r.Refresh, r.Previous = used, secret.String{}
 		return

@@ -14,6 +14,11 @@ import (
 // mint asks the provider and writes down what came of it. lease is nil while the store is away. A rotated refresh token
 // is saved before the access token is handed out.
 func (k *Keeper) mint(ctx context.Context, lease Lease, r Record, s *slot, w Wish, need want) (*held, error) {
+	if need.forced {
+		if pause := r.force(time.Now()); pause > 0 {
+			return nil, remedy.FreshRefused(pause)
+		}
+	}
 	r, err := k.saveUnsaved(ctx, lease, r, s.account)
 	if err != nil {
 		return nil, err

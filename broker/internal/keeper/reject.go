@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"mailporter/broker/internal/remedy"
@@ -10,40 +11,32 @@ import (
 )
 
 const (
-	forcedBudget = 3                // renewals forced by refused tokens, per credential
+	forcedBudget = 3                // renewals forced by refused tokens, per credential and fleet
 	forcedWindow = 10 * time.Minute // within this
 )
 
-// force takes one forced renewal from the budget and returns 0, or how long there is none.
-func (a *account) force(now time.Time) time.Duration {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if pause := a.pause(now); pause > 0 {
-		return pause
+// force takes one forced renewal from the fleet's budget, or says how long there is none.
+func (r *Record) force(now time.Time) (pause time.Duration) {
+	recent := slices.DeleteFunc(slices.Clone(r.Forced), func(t time.Time) bool { return now.Sub(t) >= forcedWindow })
+	if len(recent) >= forcedBudget {
+		return forcedWindow - now.Sub(recent[0])
 	}
-	a.forced = append(a.forced, now)
+	r.Forced = append(recent, now)
 	return 0
 }
 
-// pause is how long the budget is used up; the caller holds a.mu.
-func (a *account) pause(now time.Time) time.Duration {
-	for len(a.forced) > 0 && now.Sub(a.forced[0]) >= forcedWindow {
-		a.forced = a.forced[1:]
-	}
-	if len(a.forced) < forcedBudget {
-		return 0
-	}
-	return forcedWindow - now.Sub(a.forced[0])
-}
-
 // suppressed is the fault while servers refuse fresh tokens, or nil.
-func (a *account) suppressed(now time.Time) *remedy.Fault {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if pause := a.pause(now); pause > 0 {
+func (r Record) suppressed(now time.Time) *remedy.Fault {
+	if pause := r.force(now); pause > 0 { // of a copy: nothing is taken
 		return remedy.FreshRefused(pause)
 	}
 	return nil
+}
+
+// suppressed goes by what this process knows of the record.
+func (a *account) suppressed(now time.Time) *remedy.Fault {
+	r, _ := a.record(0)
+	return r.suppressed(now)
 }
 
 // Reject takes the report that a mail server refused a token. One that is not the current token costs nothing. The

@@ -138,3 +138,24 @@ func TestAReportAboutNothing(t *testing.T) {
 		h.want(0)
 	})
 }
+
+// TestTheFleetSharesTheBudget: three brokers get the same reports, and make three tokens together, not three each.
+func TestTheFleetSharesTheBudget(t *testing.T) {
+	inHouse(t, func(t *testing.T, h *house) {
+		fleet := []*keeper.Keeper{h.broker(), h.broker(), h.broker()}
+		out := h.must(fleet[0], wish(appOnly()))
+		for i := range 3 {
+			time.Sleep(10 * time.Second)
+			out = h.must(fleet[i], newer(out))
+		}
+		h.want(4)
+		for _, k := range fleet {
+			time.Sleep(10 * time.Second)
+			h.fault(k, newer(out), remedy.RejectsFreshToken)
+		}
+		h.want(4)
+		time.Sleep(10 * time.Minute)
+		h.must(fleet[1], newer(out))
+		h.want(5)
+	})
+}

@@ -28,8 +28,8 @@ func (k *Keeper) renew(ctx context.Context, s *slot, w Wish, need want) (*held, 
 		}
 		if !need.forced && need.refusedBy(h, time.Now()) {
 			need.forced = true
-			if pause := a.force(time.Now()); pause > 0 {
-				return nil, remedy.FreshRefused(pause)
+			if f := a.suppressed(time.Now()); f != nil {
+				return nil, f
 			}
 		}
 		news := a.news() // before the lease is asked for: its release must not be missed

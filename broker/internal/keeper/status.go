@@ -44,7 +44,7 @@ func (st *Status) judge(r Record, a *account, aud token.Audience, usable bool, n
 	if st.Fault = r.trouble(a.version, aud, now); st.Fault != nil {
 		st.Since, st.Failures, st.NextTry = r.Since, r.Failures, r.Hold
 	} else {
-		st.Fault = a.suppressed(now)
+		st.Fault = r.suppressed(now)
 	}
 	switch {
 	case st.Fault != nil && usable:
@@ -76,14 +76,11 @@ func (k *Keeper) Reset(ctx context.Context, c *token.Credential) error {
 	}
 	defer k.release(lease, a)
 	r := lease.Record().of("") // as if it were another version: every failure is forgotten
-	r.Version, r.Changed = c.Version, time.Now()
+	r.Version, r.Changed, r.Forced = c.Version, time.Now(), nil
 	if err := k.saveOnce(ctx, lease, r); err != nil {
 		return fmt.Errorf("reset %s: %w", c.Label, err)
 	}
 	a.remember(r)
-	a.mu.Lock()
-	a.forced = nil
-	a.mu.Unlock()
 	a.stir()
 	return nil
 }

@@ -69,7 +69,10 @@ func (t Token) RenewAt(margin time.Duration, jitter float64) time.Time {
 
 // Jitter spreads renew-ahead points over a tenth either way. It is a function of the key and the generation, so that all
 // brokers of a fleet come to the same point, and tests to the same result.
-func Jitter(k Key, generation int64) float64 {
+func Jitter(k Key, generation int64) float64 { return jitterShare * (2*Spread(k, generation) - 1) }
+
+// Spread is a number from 0 to 1 that is the same for a key and a generation in every broker, and far apart for like ones.
+func Spread(k Key, generation int64) float64 {
 	h := fnv.New64a()
 	for _, part := range []string{k.Credential, k.Version, string(k.Audience), strconv.FormatInt(generation, 10)} {
 		h.Write([]byte(part))
@@ -80,7 +83,7 @@ func Jitter(k Key, generation int64) float64 {
 	x = (x ^ x>>33) * 0xff51afd7ed558ccd
 	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
 	x ^= x >> 33
-	return jitterShare * (2*float64(x)/math.MaxUint64 - 1)
+	return float64(x) / math.MaxUint64
 }
 
 func share(d time.Duration, of float64) time.Duration { return time.Duration(float64(d) * of) }

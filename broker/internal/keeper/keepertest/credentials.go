@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -59,6 +60,7 @@ func full() keeper.Record {
 		Refresh: secret.New("refresh-2"), Previous: secret.New("refresh-1"), Version: "v-1", Frozen: fault("FROZEN"),
 		Barred: map[token.Audience]*remedy.Fault{"scope a": fault("BARRED")}, Since: now.Add(-time.Hour), Failures: 3,
 		Hold: now.Add(time.Minute), Last: fault("LAST"), Rotated: now.Add(-time.Minute), Minted: now.Add(-2 * time.Minute), Changed: now,
+		First: now.Add(-time.Hour), Forced: []time.Time{now.Add(-time.Minute), now},
 	}
 }
 
@@ -73,6 +75,8 @@ func differences(a, b keeper.Record) (names []string) {
 			same = x.Equal(y.(secret.String))
 		case time.Time:
 			same = x.Equal(y.(time.Time))
+		case []time.Time:
+			same = slices.EqualFunc(x, y.([]time.Time), time.Time.Equal)
 		default:
 			same = reflect.DeepEqual(x, y)
 		}

@@ -63,12 +63,14 @@ type sealedRecord struct {
 	Failures          int
 	Rotated           time.Time
 	Minted, Changed   time.Time
+	First             time.Time   `json:",omitzero"`
+	Forced            []time.Time `json:",omitempty"`
 }
 
 // Record seals a record for its credential.
 func (s *Sealer) Record(id string, r keeper.Record) ([]byte, error) {
 	return s.seal(sealedRecord{Refresh: r.Refresh.Reveal(), Previous: r.Previous.Reveal(), Version: r.Version, Frozen: r.Frozen, Barred: r.Barred, Last: r.Last,
-		Since: r.Since, Hold: r.Hold, Failures: r.Failures, Rotated: r.Rotated, Minted: r.Minted, Changed: r.Changed}, recordData(id))
+		Since: r.Since, Hold: r.Hold, Failures: r.Failures, Rotated: r.Rotated, Minted: r.Minted, Changed: r.Changed, First: r.First, Forced: r.Forced}, recordData(id))
 }
 
 // OpenRecord opens what Record sealed for the same credential, or answers keeper.ErrSealed.
@@ -78,7 +80,7 @@ func (s *Sealer) OpenRecord(id string, b []byte) (keeper.Record, error) {
 		return keeper.Record{}, err
 	}
 	return keeper.Record{Refresh: wrap(r.Refresh), Previous: wrap(r.Previous), Version: r.Version, Frozen: r.Frozen, Barred: r.Barred, Last: r.Last,
-		Since: r.Since, Hold: r.Hold, Failures: r.Failures, Rotated: r.Rotated, Minted: r.Minted, Changed: r.Changed}, nil
+		Since: r.Since, Hold: r.Hold, Failures: r.Failures, Rotated: r.Rotated, Minted: r.Minted, Changed: r.Changed, First: r.First, Forced: r.Forced}, nil
 }
 
 func wrap(s string) secret.String {

@@ -76,7 +76,7 @@ func TestRecordKeepsEveryField(t *testing.T) {
 	s := sealer(t)
 	fault := &remedy.Fault{Class: remedy.NeedsAdmin, Reason: "R", Remedy: "do", Codes: []int{7000222}, After: time.Second}
 	want := keeper.Record{Refresh: secret.New("new"), Previous: secret.New("old"), Version: "v", Frozen: fault, Barred: map[token.Audience]*remedy.Fault{"a": fault}, Since: when, Failures: 3,
-		Hold: when.Add(1), Last: fault, Rotated: when.Add(2), Minted: when.Add(3), Changed: when.Add(4)}
+		Hold: when.Add(1), Last: fault, Rotated: when.Add(2), Minted: when.Add(3), Changed: when.Add(4), First: when.Add(5), Forced: []time.Time{when.Add(6)}}
 	for i := range reflect.TypeFor[keeper.Record]().NumField() {
 		if reflect.ValueOf(want).Field(i).IsZero() {
 			t.Fatalf("the test does not set %s", reflect.TypeFor[keeper.Record]().Field(i).Name)
