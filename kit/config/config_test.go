@@ -187,3 +187,21 @@ func TestKnow(t *testing.T) {
 		t.Fatalf("complaints: %s", got)
 	}
 }
+
+func TestDate(t *testing.T) {
+	for text, want := range map[string]string{
+		"d: 2027-03-01":                "2027-03-01T00:00:00Z",
+		"d: 2027-03-01T09:30:00+02:00": "2027-03-01T07:30:00Z",
+		"x: 1":                         "0001-01-01T00:00:00Z",
+	} {
+		d, m := parse(text)
+		if got := m.Date("d").Format(time.RFC3339); got != want || len(d.Complaints()) != 0 {
+			t.Errorf("%s: %s, %v", text, got, d.Complaints())
+		}
+	}
+	d, m := parse("s: {file: a, expires: soon}")
+	m.Secret("s")
+	if got := d.Complaints().Error(); !strings.Contains(got, `f.yaml:1:23: s.expires: "soon" is no date; write for example 2027-03-01`) {
+		t.Error(got)
+	}
+}

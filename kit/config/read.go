@@ -214,8 +214,24 @@ func (m *Map) Secrets(key string) []secret.Ref {
 	return all
 }
 
+// Date is a day, 2027-03-01, or a moment, 2027-03-01T09:30:00Z; the zero time if it is absent. A day is its first moment in
+// UTC: what ends on it is not to be counted on that day any more.
+func (m *Map) Date(key string) time.Time {
+	s := m.Text(key, "")
+	if s == "" {
+		return time.Time{}
+	}
+	for _, form := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(form, s); err == nil {
+			return t.UTC()
+		}
+	}
+	m.Complain(key, fmt.Sprintf("%q is no date", s), "write for example 2027-03-01")
+	return time.Time{}
+}
+
 // places are the options of a reference.
-var places = []string{"file", "env"}
+var places = []string{"file", "env", "expires"}
 
 const secretRemedy = "write {file: PATH} or {env: NAME}"
 
@@ -231,7 +247,7 @@ func (m *Map) secretRef(n *yaml.Node, path string) secret.Ref {
 	}
 	sub := newMap(m.doc, n, path)
 	sub.Know(places)
-	ref := secret.Ref{File: sub.Path("file", ""), Env: sub.Text("env", "")}
+	ref := secret.Ref{File: sub.Path("file", ""), Env: sub.Text("env", ""), Expires: sub.Date("expires")}
 	sub.Done()
 	if (ref.File == "") == (ref.Env == "") {
 		m.doc.add(n, path, "must name exactly one place", secretRemedy)

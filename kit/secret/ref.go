@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // Ref says where a secret is kept. Exactly one of its fields is set; the zero Ref names no secret.
@@ -12,6 +13,8 @@ type Ref struct {
 	File    string // path of a file that holds nothing else; one line end at its end is not part of it
 	Env     string // name of an environment variable
 	Literal String // the secret itself, for trials: configuration warns about it
+	// Expires is when the secret ends, as whoever made it knows; zero = not told.
+	Expires time.Time
 }
 
 // IsZero says whether the reference names nothing.

@@ -103,7 +103,7 @@ cert@contoso.example, in  EXPIRING
   token ends              TIME (in about an hour)
   last token              TIME (a moment ago)
   act before              TIME (in 9 days)
-  because                 a secret or certificate of the application ends: an administrator makes a new one, and the broker gets it as one more of the list
+  because                 the certificate of web @ 6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506 ends: an administrator makes another one at the application, and the broker gets it as one more of the list
 brokerctl: something is wrong
 `},
 	"frozen": {"expired@contoso.example", 1, `

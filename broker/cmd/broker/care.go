@@ -7,11 +7,15 @@ import (
 
 	"mailporter/broker/internal/directory"
 	"mailporter/broker/internal/keeper"
+	"mailporter/kit/daemon"
 )
 
-// care keeps idle refresh tokens alive until ctx ends; every = 0: it does not.
-func care(ctx context.Context, every time.Duration, d *directory.Directory, k *keeper.Keeper) *sync.WaitGroup {
+// care keeps idle refresh tokens alive, unless every is 0, and says when a person must act, until ctx ends.
+func care(ctx context.Context, f *daemon.Frame, every time.Duration, d *directory.Directory, k *keeper.Keeper) *sync.WaitGroup {
 	var running sync.WaitGroup
+	r := newRadar(d, k)
+	f.Metrics.MustRegister(r)
+	running.Go(func() { r.run(ctx, f.Log) })
 	if every > 0 {
 		running.Go(func() { k.KeepAlive(ctx, every, func() []keeper.Wish { return wishes(d.Now()) }) })
 	}

@@ -51,7 +51,7 @@ func run(ctx context.Context, f *daemon.Frame, c *directory.Config) (err error) 
 
 	watching := watch(ctx, f, d, k.Keeper)
 	defer watching.Wait()
-	caring := care(ctx, c.KeepAlive, d, k.Keeper)
+	caring := care(ctx, f, c.KeepAlive, d, k.Keeper)
 	defer caring.Wait()
 	f.OnReload(func() { reopen(journal, f.Log) })
 	return serve(ctx, f, c, service.Config{Tokens: k.Keeper, Directory: d, Audit: journal, Log: f.Log, Metrics: f.Metrics})

@@ -72,6 +72,7 @@ func boxes() []*brokerv1.Mailbox {
 		st := side(box.address, in, box.state)
 		if box.due > 0 {
 			st.ActionDueTime = timestamppb.New(time.Now().Add(box.due + 30*time.Second))
+			st.ActionDueReason = "the client secret of contoso ends"
 		}
 		all = append(all, &brokerv1.Mailbox{Address: box.address, Statuses: []*brokerv1.MailboxStatus{st}})
 	}

@@ -68,7 +68,7 @@ func printDetails(w io.Writer, rows []row) error {
 		for _, line := range [][2]string{
 			{"protocol", r.Protocol}, {"grant", r.Grant}, {"credential", r.Credential}, {"class", r.Class}, {"reason", r.Reason}, {"remedy", r.Remedy},
 			{"failing since", moment(r.FailingSince, now)}, {"next try", r.nextTry(now)}, {"token ends", moment(r.TokenExpires, now)},
-			{"last token", moment(r.LastToken, now)}, {"act before", moment(r.ActBefore, now)}, {"because", r.because()},
+			{"last token", moment(r.LastToken, now)}, {"act before", moment(r.ActBefore, now)}, {"because", r.Because},
 		} {
 			if line[1] != "" {
 				fmt.Fprintf(table, "  %s\t%s\n", line[0], line[1])
@@ -84,13 +84,6 @@ func (r row) nextTry(now time.Time) string {
 		return "none until the configuration changes, or: brokerctl mailbox reset " + r.Mailbox
 	}
 	return moment(r.NextTry, now)
-}
-
-func (r row) because() string {
-	if r.ActBefore.IsZero() {
-		return ""
-	}
-	return r.due()
 }
 
 func dash(s string) string {

@@ -23,9 +23,9 @@ func TestSpan(t *testing.T) {
 // TestJSONNames: scripts rely on them. A new field is added here; one that is gone breaks somebody.
 func TestJSONNames(t *testing.T) {
 	now := time.Unix(1790000000, 0).UTC()
-	b, err := json.Marshal(row{"a@b.c", "in", "IMAP", "refresh_token", "cred", "frozen", "needs-user", "WHY", "Do it.", now, now, now, now, now, 3})
+	b, err := json.Marshal(row{"a@b.c", "in", "IMAP", "refresh_token", "cred", "frozen", "needs-user", "WHY", "Do it.", now, now, now, now, now, "It ends.", 3})
 	const want = `{"mailbox":"a@b.c","side":"in","protocol":"IMAP","grant":"refresh_token","credential":"cred","state":"frozen","class":"needs-user","reason":"WHY",` +
-		`"remedy":"Do it.","failing_since":"TIME","next_try":"TIME","token_expires":"TIME","last_token":"TIME","act_before":"TIME","tokens_minted":3}`
+		`"remedy":"Do it.","failing_since":"TIME","next_try":"TIME","token_expires":"TIME","last_token":"TIME","act_before":"TIME","because":"It ends.","tokens_minted":3}`
 	if got := strings.ReplaceAll(string(b), now.Format(time.RFC3339), "TIME"); err != nil || got != want {
 		t.Fatalf("%s, %v", got, err)
 	}

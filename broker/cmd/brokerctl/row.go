@@ -27,6 +27,7 @@ type row struct {
 	TokenExpires time.Time `json:"token_expires,omitzero"`
 	LastToken    time.Time `json:"last_token,omitzero"`
 	ActBefore    time.Time `json:"act_before,omitzero"` // a person must have acted by then
+	Because      string    `json:"because,omitempty"`   // what ends then
 	Minted       int64     `json:"tokens_minted"`       // by this broker, since its start
 }
 
@@ -49,7 +50,7 @@ func rowOf(st *brokerv1.MailboxStatus, now time.Time, soon time.Duration) row {
 		Mailbox: st.GetSelector().GetMailbox(), Side: sideOf(st.GetSelector()), Protocol: enum(st.GetProtocol().String(), "PROTOCOL_"), Grant: st.GetGrant(),
 		Credential: st.GetCredential(), State: stateOf(st.GetState()), Class: strings.ToLower(enum(st.GetFailureClass().String(), "FAILURE_CLASS_")),
 		Reason: st.GetReason(), Remedy: st.GetRemedy(), FailingSince: at(st.GetFailingSinceTime()), NextTry: at(st.GetNextAttemptTime()),
-		TokenExpires: at(st.GetExpireTime()), LastToken: at(st.GetLastSuccessTime()), ActBefore: at(st.GetActionDueTime()), Minted: st.GetMinted(),
+		TokenExpires: at(st.GetExpireTime()), LastToken: at(st.GetLastSuccessTime()), ActBefore: at(st.GetActionDueTime()), Because: st.GetActionDueReason(), Minted: st.GetMinted(),
 	}
 	if (r.State == "healthy" || r.State == "unused") && !r.ActBefore.IsZero() && r.ActBefore.Sub(now) < soon {
 		r.State = expiring
@@ -59,17 +60,6 @@ func rowOf(st *brokerv1.MailboxStatus, now time.Time, soon time.Duration) row {
 
 // troubled says whether somebody should look at it.
 func (r row) troubled() bool { return r.State != "healthy" && r.State != "unused" }
-
-// due is what the person must do before ActBefore. The broker knows the day; what ends then follows from the grant.
-func (r row) due() string {
-	switch r.Grant {
-	case "client_credentials":
-		return "a secret or certificate of the application ends: an administrator makes a new one, and the broker gets it as one more of the list"
-	case "refresh_token":
-		return "the refresh token ends: the mailbox's user signs in again"
-	}
-	return "the credential ends: renew it"
-}
 
 // byNeed puts first what needs a person, and of those what is due first.
 func byNeed(rows []row) {

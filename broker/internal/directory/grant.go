@@ -33,6 +33,7 @@ func (l *loader) readCredential(m *config.Map, s *Section) {
 	} else {
 		l.readSecrets(m, s, &c)
 	}
+	c.Ends = l.endsOf(c)
 	s.Credential = l.intern(c)
 	checkMargin(m, s)
 }
@@ -163,6 +164,21 @@ func (l *loader) readSecrets(m *config.Map, s *Section, c *token.Credential) {
 			l.missing(m, "password", "the grant refresh_token needs the refresh token here", "write password: {file: PATH of the refresh token}")
 		}
 	}
+}
+
+// endsOf are when the secrets of a credential end, as far as their references tell.
+func (l *loader) endsOf(c token.Credential) (all []token.End) {
+	for _, s := range c.Secrets {
+		if at, told := l.ends[s.Fingerprint()]; told {
+			all = append(all, token.End{What: "client secret", At: at, Proof: s.Fingerprint()})
+		}
+	}
+	for what, s := range map[string]secret.String{"password": c.Password, "refresh token": c.Refresh} {
+		if at, told := l.ends[s.Fingerprint()]; told && !s.Empty() {
+			all = append(all, token.End{What: what, At: at})
+		}
+	}
+	return all
 }
 
 // namedSecret is Google's way: `secret` names a top-level section secret-<name> whose password is the client secret.

@@ -31,9 +31,10 @@ type loader struct {
 	credentials  map[string]*token.Credential
 	audiences    map[string]token.Audience // by resource
 	read         map[secret.Ref]secret.String
-	proofs       []string                     // files of certificates
-	pairs        map[string]tls.Certificate   // those read, by their files
-	robots       map[secret.Fingerprint]robot // keys of service accounts that were understood
+	ends         map[secret.Fingerprint]time.Time // of secrets whose references tell
+	proofs       []string                         // files of certificates
+	pairs        map[string]tls.Certificate       // those read, by their files
+	robots       map[secret.Fingerprint]robot     // keys of service accounts that were understood
 	extra        config.Complaints
 }
 
@@ -41,7 +42,7 @@ type loader struct {
 // more may complain about broker.yaml itself; nil = nothing more to say.
 func Load(path string, more func(root *config.Map, s Settings)) (*Config, config.Complaints) {
 	l := &loader{began: time.Now(), applications: map[string]*config.Map{}, named: map[string]*config.Map{}, mailboxes: map[string]*Mailbox{},
-		places: map[string]string{}, credentials: map[string]*token.Credential{}, audiences: map[string]token.Audience{}, read: map[secret.Ref]secret.String{}, pairs: map[string]tls.Certificate{},
+		places: map[string]string{}, credentials: map[string]*token.Credential{}, audiences: map[string]token.Audience{}, read: map[secret.Ref]secret.String{}, ends: map[secret.Fingerprint]time.Time{}, pairs: map[string]tls.Certificate{},
 		robots: map[secret.Fingerprint]robot{}}
 	l.readSettings(path)
 	if more != nil {
@@ -233,6 +234,10 @@ func (l *loader) fetch(m *config.Map, key string, ref secret.Ref) secret.String 
 		m.Complain(key, err.Error(), "check the path, the permissions and the content")
 	}
 	l.read[ref] = s
+	if !ref.Expires.IsZero() && !s.Empty() {
+		l.ends[s.Fingerprint()] = ref.Expires
+		warnSecretEnd(m, key, ref.Expires)
+	}
 	return s
 }
 

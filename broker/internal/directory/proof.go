@@ -181,3 +181,10 @@ func warnEnd(m *config.Map, option string, c token.Certificate) {
 func proves(m *config.Map) bool {
 	return m.Has("certificate") || m.Has("certificates") || m.Has("federated-token-file")
 }
+
+// warnSecretEnd is warnEnd for a secret whose reference tells when it ends.
+func warnSecretEnd(m *config.Map, option string, at time.Time) {
+	if time.Until(at) < endsSoon {
+		m.Warn(option, "ends at "+at.Format(time.RFC3339), "make another one, and list both until then")
+	}
+}

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"strings"
 	"time"
 
 	"mailporter/broker/internal/policy"
@@ -166,4 +167,32 @@ type Post struct {
 	OnUnknown     string // retry or hold
 	SenderAliases []string
 	AllowDelegate bool
+}
+
+// When Exchange Online switches EWS off: from the first day on tenant by tenant, unless an administrator has listed the
+// application; on the second for good. Microsoft's announcements as of 2026; Exchange on premises keeps it.
+var (
+	ewsPhaseOut = time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
+	ewsEnd      = time.Date(2027, 4, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// Retires is when the provider switches the section's protocol off, and what to do; zero if it does not.
+func (s *Section) Retires(now time.Time) (at time.Time, what string) {
+	if s.Protocol != EWS || !exchangeOnline(s.Endpoint.Server) {
+		return time.Time{}, ""
+	}
+	if now.Before(ewsPhaseOut) {
+		return ewsPhaseOut, "Exchange Online begins to switch EWS off: move the mailbox to GRAPH, or list the application in EwsAllowedAppIDs"
+	}
+	return ewsEnd, "Exchange Online switches EWS off for good: move the mailbox to GRAPH"
+}
+
+// exchangeOnline says whether a host is one of Microsoft's clouds.
+func exchangeOnline(host string) bool {
+	for _, c := range clouds {
+		if c.imap != "" && strings.EqualFold(c.imap, host) {
+			return true
+		}
+	}
+	return false
 }

@@ -29,7 +29,7 @@ func TestTheNextCertificateIsTriedAndRemembered(t *testing.T) {
 			return nil
 		}
 		c, k := certified(), h.broker()
-		if due := k.Status(t.Context(), c, scope).ActionDue; !due.Equal(c.Certificates[0].NotAfter()) {
+		if due := k.Status(t.Context(), c, scope).Due.At; !due.Equal(c.Certificates[0].NotAfter()) {
 			t.Errorf("due %s before the provider has refused one", due)
 		}
 		h.must(k, wish(c))
@@ -37,7 +37,7 @@ func TestTheNextCertificateIsTriedAndRemembered(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		h.must(k, wish(c))
 		h.want(3)
-		if due := k.Status(t.Context(), c, scope).ActionDue; !due.Equal(c.Certificates[1].NotAfter()) {
+		if due := k.Status(t.Context(), c, scope).Due.At; !due.Equal(c.Certificates[1].NotAfter()) {
 			t.Errorf("due %s, which is not the end of the one that works", due)
 		}
 	})

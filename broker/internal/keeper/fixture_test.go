@@ -134,7 +134,7 @@ func (h *house) brokerWith(c keeper.Config) *keeper.Keeper {
 	h.seed++
 	var mu sync.Mutex
 	random := rand.New(rand.NewPCG(h.seed, 1))
-	c.Grants = map[token.Provider]keeper.Grant{token.Microsoft: h.provider}
+	c.Grants = map[token.Provider]keeper.Grant{token.Microsoft: h.provider, token.Google: h.provider}
 	c.Cache, c.Credentials = view, view
 	c.Chance = func() float64 {
 		mu.Lock()

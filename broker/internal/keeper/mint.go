@@ -29,6 +29,9 @@ func (k *Keeper) mint(ctx context.Context, lease Lease, r Record, s *slot, w Wis
 	}
 	if err != nil {
 		f := asFault(err).Following(r.of(s.key.Version).Last)
+		if w.Credential.Provider == token.Google && !r.First.IsZero() {
+			f = f.AfterTesting(time.Since(r.First))
+		}
 		k.saveFailure(ctx, lease, r.failed(s.key.Version, w.Audience, f, time.Now(), k.Chance), s.account, w)
 		return nil, f
 	}
@@ -150,20 +153,6 @@ func (a *account) healthyFirst(ways []token.Credential) []token.Credential {
 		return ways
 	}
 	return slices.Concat(ways[i:i+1], ways[:i], ways[i+1:])
-}
-
-// due is when the first certificate ends that the provider has not refused; zero if there is none. One that it refused
-// does no good any more, and its end is no date to wait for.
-func (a *account) due(c *token.Credential) time.Time {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var first time.Time
-	for _, cert := range c.Certificates {
-		if end := cert.NotAfter(); !a.refused[cert.Fingerprint()] && (first.IsZero() || end.Before(first)) {
-			first = end
-		}
-	}
-	return first
 }
 
 // asFault is the fault in err; a Grant that breaks its contract counts as a transient one.

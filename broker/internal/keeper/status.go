@@ -29,7 +29,7 @@ func (k *Keeper) Status(ctx context.Context, c *token.Credential, aud token.Audi
 	if h != nil {
 		st.Generation, st.Expires = h.token.Generation, h.token.Expires
 	}
-	st.ActionDue = a.due(c)
+	st.Due = a.due(c, r, now)
 	st.judge(r, a, aud, usable, now)
 	if errors.Is(err, ErrSealed) && c.Rotates() {
 		st.Fault, st.State = remedy.Sealed(), Frozen

@@ -83,6 +83,6 @@ type Status struct {
 	Generation int64         // of the token, 0 if there is none
 	Expires    time.Time     // of the token
 	Minted     time.Time     // the last success
-	ActionDue  time.Time     // when a person must act at the latest; zero if nothing is known
+	Due        Due           // when a person must act at the latest, and why
 	Mints      int64         // tokens that this process got from the provider
 }

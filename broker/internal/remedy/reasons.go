@@ -69,3 +69,17 @@ func FreshRefused(after time.Duration) *Fault {
 		Link:   "https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth",
 	}
 }
+
+// testingLife is how long Google lets refresh tokens of a project live whose publishing status is Testing.
+const testingLife = 7 * 24 * time.Hour
+
+// AfterTesting is f with the likely cause, if a refresh token of Google's was refused that lived as long as those of a
+// project in testing do.
+func (f *Fault) AfterTesting(lived time.Duration) *Fault {
+	if f.Reason != ReauthorizationRequired || lived < testingLife-12*time.Hour || lived > testingLife+24*time.Hour {
+		return f
+	}
+	told := *f
+	told.Remedy += " It worked for seven days, which is how long refresh tokens live while the project's publishing status is Testing: whoever owns the project must set it to In production first (Google Auth Platform, Audience)."
+	return &told
+}

@@ -145,9 +145,26 @@ func (s *Server) statusOf(ctx context.Context, sec *directory.Section) *brokerv1
 		out.FailureClass, out.Reason, out.Remedy = classes[st.Fault.Class], st.Fault.Reason, st.Fault.Remedy
 	}
 	out.ExpireTime, out.NextAttemptTime = stamp(st.Expires), stamp(st.NextTry)
-	out.ActionDueTime = stamp(st.ActionDue)
+	due(out, st.Due, retires(sec))
 	out.LastSuccessTime, out.FailingSinceTime, out.Minted = stamp(st.Minted), stamp(st.Since), st.Mints
 	return out
+}
+
+// retires is when the provider switches the section's protocol off.
+func retires(sec *directory.Section) keeper.Due {
+	at, what := sec.Retires(time.Now())
+	return keeper.Due{At: at, What: what}
+}
+
+// due is the earlier of what ends with the credential and what ends with the protocol.
+func due(out *brokerv1.MailboxStatus, all ...keeper.Due) {
+	var first keeper.Due
+	for _, d := range all {
+		if first.At.IsZero() || !d.At.IsZero() && d.At.Before(first.At) {
+			first = d
+		}
+	}
+	out.ActionDueTime, out.ActionDueReason = stamp(first.At), first.What
 }
 
 func stamp(t time.Time) *timestamppb.Timestamp {

@@ -2,6 +2,7 @@ package token
 
 import (
 	"crypto/sha256"
+	"time"
 
 	"mailporter/kit/secret"
 )
@@ -49,8 +50,17 @@ type Credential struct {
 	Password secret.String // password grant
 	Refresh  secret.String // refresh_token grant: the configured one, older than any the store holds for this Version
 	Label    string        // for people: contoso, or client id @ directory
+	// Ends are when its secrets end, where the configuration tells.
+	Ends []End
 	// TenantWide says that its tokens open more than one mailbox.
 	TenantWide bool
+}
+
+// End is when one secret of a credential ends.
+type End struct {
+	What  string             // client secret, password, refresh token
+	At    time.Time          // then
+	Proof secret.Fingerprint // of a client secret, as Credential.Proof; zero for the others
 }
 
 // Robot is what a service account of Google signs with.

@@ -807,9 +807,11 @@ type MailboxStatus struct {
 	// When a person must act at the latest (a secret ends, a refresh token goes idle); unset if nothing is known.
 	ActionDueTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=action_due_time,json=actionDueTime,proto3" json:"action_due_time,omitempty"`
 	// Tokens minted by this broker since it started.
-	Minted        int64 `protobuf:"varint,15,opt,name=minted,proto3" json:"minted,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Minted int64 `protobuf:"varint,15,opt,name=minted,proto3" json:"minted,omitempty"`
+	// What ends at action_due_time; empty if that is unset.
+	ActionDueReason string `protobuf:"bytes,16,opt,name=action_due_reason,json=actionDueReason,proto3" json:"action_due_reason,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *MailboxStatus) Reset() {
@@ -945,6 +947,13 @@ func (x *MailboxStatus) GetMinted() int64 {
 		return x.Minted
 	}
 	return 0
+}
+
+func (x *MailboxStatus) GetActionDueReason() string {
+	if x != nil {
+		return x.ActionDueReason
+	}
+	return ""
 }
 
 // Mailbox is everything about one mailbox that may be told.
@@ -1559,7 +1568,7 @@ const file_mailporter_broker_v1_mailbox_service_proto_rawDesc = "" +
 	"\ainbound\x18\x05 \x01(\v2%.mailporter.broker.v1.InboundSettingsH\x00R\ainbound\x12D\n" +
 	"\boutbound\x18\x06 \x01(\v2&.mailporter.broker.v1.OutboundSettingsH\x00R\boutbound\x12\x18\n" +
 	"\aversion\x18\a \x01(\tR\aversionB\x06\n" +
-	"\x04side\"\xfc\x05\n" +
+	"\x04side\"\xa8\x06\n" +
 	"\rMailboxStatus\x12:\n" +
 	"\bselector\x18\x01 \x01(\v2\x1e.mailporter.broker.v1.SelectorR\bselector\x12:\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x1e.mailporter.broker.v1.ProtocolR\bprotocol\x12\x14\n" +
@@ -1581,7 +1590,8 @@ const file_mailporter_broker_v1_mailbox_service_proto_rawDesc = "" +
 	"credential\x18\r \x01(\tR\n" +
 	"credential\x12B\n" +
 	"\x0faction_due_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\ractionDueTime\x12\x16\n" +
-	"\x06minted\x18\x0f \x01(\x03R\x06minted\"\xa7\x01\n" +
+	"\x06minted\x18\x0f \x01(\x03R\x06minted\x12*\n" +
+	"\x11action_due_reason\x18\x10 \x01(\tR\x0factionDueReason\"\xa7\x01\n" +
 	"\aMailbox\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12A\n" +
 	"\bsettings\x18\x02 \x03(\v2%.mailporter.broker.v1.MailboxSettingsR\bsettings\x12?\n" +
