@@ -73,7 +73,7 @@ func rejectMessage(a Ask, t Token, r Refusal) *brokerv1.ReportRejectionRequest {
 }
 
 func fromOutcome(res *brokerv1.ReportRejectionResponse) Outcome {
-	return Outcome{Kind: OutcomeKind(res.GetOutcome()), Wait: res.GetRetryDelay().AsDuration(), Remedy: res.GetRemedy()}
+	return Outcome{Kind: OutcomeKind(res.GetOutcome()), Wait: res.GetRetryDelay().AsDuration(), Remedy: res.GetRemedy(), Reason: res.GetReason()}
 }
 
 func fromSettings(m *brokerv1.MailboxSettings) Settings {

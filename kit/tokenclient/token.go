@@ -65,6 +65,7 @@ type Outcome struct {
 	Kind   OutcomeKind
 	Wait   time.Duration // Suppressed: do not ask again before
 	Remedy string        // Suppressed: who must do what
+	Reason string        // Suppressed: what is wrong, UPPER_SNAKE_CASE
 }
 
 // Broker hands out credentials. Client is one; brokertest has one for tests. Both methods may be called from many

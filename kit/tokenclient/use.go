@@ -1,6 +1,7 @@
 package tokenclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func reject(ctx context.Context, b Broker, a Ask, tok Token, cause error) (Outco
 	}
 	if out.Kind == Suppressed {
 		return out, &Error{Op: "use token", Mailbox: a.Mailbox, Direction: a.Direction, Code: "FAILED_PRECONDITION",
-			Reason: ReasonFreshRefused, Class: NeedsAdmin, Remedy: out.Remedy, Wait: out.Wait, Err: cause}
+			Reason: cmp.Or(out.Reason, ReasonFreshRefused), Class: NeedsAdmin, Remedy: out.Remedy, Wait: out.Wait, Err: cause}
 	}
 	return out, cause
 }

@@ -16,6 +16,7 @@ import (
 	"mailporter/broker/internal/policy"
 	"mailporter/broker/internal/remedy"
 	"mailporter/broker/internal/token"
+	"mailporter/broker/internal/triage"
 	"mailporter/kit/secret"
 
 	brokerv1 "mailporter/gen/mailporter/broker/v1"
@@ -182,7 +183,7 @@ func (s *Server) ReportRejection(ctx context.Context, req *brokerv1.ReportReject
 	if no != nil {
 		return nil, c.close(ctx, no)
 	}
-	resp := c.reject(ctx, section, refused)
+	resp := c.reject(ctx, section, refused, req)
 	if err := c.close(ctx, nil); err != nil {
 		return nil, err
 	}
@@ -191,17 +192,34 @@ func (s *Server) ReportRejection(ctx context.Context, req *brokerv1.ReportReject
 	return resp, nil
 }
 
-func (c *call) reject(ctx context.Context, s *directory.Section, refused secret.Fingerprint) *brokerv1.ReportRejectionResponse {
+func (c *call) reject(ctx context.Context, s *directory.Section, refused secret.Fingerprint, req *brokerv1.ReportRejectionRequest) *brokerv1.ReportRejectionResponse {
 	if s.Credential == nil {
 		c.entry.Fingerprint = "" // a password's would be a hint
 		return &brokerv1.ReportRejectionResponse{Outcome: brokerv1.RejectionOutcome_REJECTION_OUTCOME_SUPPRESSED,
 			RetryDelay: durationpb.New(c.server.passwords.refuse(s, c.start)), Remedy: passwordRemedy}
 	}
+	if f := c.server.triage.Judge(reportOf(s, req), c.start); f != nil {
+		c.entry.Reason = f.Reason
+		return &brokerv1.ReportRejectionResponse{Outcome: brokerv1.RejectionOutcome_REJECTION_OUTCOME_SUPPRESSED, RetryDelay: durationpb.New(f.After), Remedy: f.Remedy, Reason: f.Reason}
+	}
 	r := c.server.Tokens.Reject(ctx, s.Credential, s.Audience, refused)
 	resp := &brokerv1.ReportRejectionResponse{Outcome: outcomeOut(r.Outcome), CurrentGeneration: r.Generation}
 	c.entry.Generation, c.entry.Reason = r.Generation, string(r.Outcome)
 	if r.Fault != nil {
-		resp.Remedy, resp.RetryDelay = r.Fault.Remedy, durationpb.New(max(r.Fault.After, leastWait))
+		resp.Reason, resp.Remedy, resp.RetryDelay = r.Fault.Reason, r.Fault.Remedy, durationpb.New(max(r.Fault.After, leastWait))
 	}
 	return resp
+}
+
+// reportOf is a report as the triage wants it.
+func reportOf(s *directory.Section, req *brokerv1.ReportRejectionRequest) triage.Report {
+	return triage.Report{
+		Side: sideName(s), Version: s.Version, Server: clip(req.GetServer()), Reply: clip(req.GetReply()), Token: secret.Fingerprint(req.GetFingerprint()),
+		Claims:  req.GetKind() == brokerv1.RejectionKind_REJECTION_KIND_CLAIMS_CHALLENGE,
+		Session: req.GetKind() == brokerv1.RejectionKind_REJECTION_KIND_SESSION_EXPIRED,
+	}
+}
+
+func sideName(s *directory.Section) string {
+	return strings.ToLower(s.Mailbox) + " " + string(s.Direction)
 }

@@ -34,6 +34,7 @@ func (s *Server) ResetMailbox(ctx context.Context, req *brokerv1.ResetMailboxReq
 			s.passwords.forget(sec)
 			return nil
 		}
+		s.triage.Forget(sideName(sec))
 		return s.Tokens.Reset(ctx, sec.Credential)
 	})
 	if err != nil {

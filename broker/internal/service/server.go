@@ -21,6 +21,7 @@ import (
 	"mailporter/broker/internal/keeper"
 	"mailporter/broker/internal/policy"
 	"mailporter/broker/internal/token"
+	"mailporter/broker/internal/triage"
 	"mailporter/kit/secret"
 
 	brokerv1 "mailporter/gen/mailporter/broker/v1"
@@ -56,6 +57,7 @@ type Server struct {
 	Config
 	limits    policy.Limits
 	passwords passwords
+	triage    *triage.Board
 	metrics   *metrics
 	requests  *requests
 	grpc      *grpc.Server
@@ -69,7 +71,7 @@ const connectionAge = time.Hour
 
 // New makes a Server that does not listen yet.
 func New(c Config) *Server {
-	s := &Server{Config: c, metrics: newMetrics(c.Metrics), requests: newRequests(), health: health.NewServer(), draining: make(chan struct{}),
+	s := &Server{Config: c, metrics: newMetrics(c.Metrics), triage: triage.New(c.Metrics), requests: newRequests(), health: health.NewServer(), draining: make(chan struct{}),
 		turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 	conf := c.TLS
 	if conf != nil && c.Accounts != nil {

@@ -144,6 +144,10 @@ func (s *Server) statusOf(ctx context.Context, sec *directory.Section) *brokerv1
 	if st.Fault != nil {
 		out.FailureClass, out.Reason, out.Remedy = classes[st.Fault.Class], st.Fault.Reason, st.Fault.Remedy
 	}
+	if f, since := s.triage.Of(sideName(sec), sec.Version, time.Now()); f != nil && out.GetReason() == "" {
+		// The credential is well; it is the mailbox that does not open with it.
+		out.State, out.FailureClass, out.Reason, out.Remedy, st.Since = brokerv1.State_STATE_DEGRADED, classes[f.Class], f.Reason, f.Remedy, since
+	}
 	out.ExpireTime, out.NextAttemptTime = stamp(st.Expires), stamp(st.NextTry)
 	due(out, st.Due, retires(sec))
 	out.LastSuccessTime, out.FailingSinceTime, out.Minted = stamp(st.Minted), stamp(st.Since), st.Mints

@@ -27,6 +27,7 @@ var rooms = map[string]Layer{
 	"mailporter/broker/internal/policy":         Word,
 	"mailporter/broker/internal/keeper":         Engine,
 	"mailporter/broker/internal/clock":          Engine,
+	"mailporter/broker/internal/triage":         Engine,
 	"mailporter/broker/internal/directory":      Edge,
 	"mailporter/broker/internal/grant":          Edge,
 	"mailporter/broker/internal/store":          Edge,

@@ -777,7 +777,9 @@ type ReportRejectionResponse struct {
 	// How long to wait before asking again; only with SUPPRESSED.
 	RetryDelay *durationpb.Duration `protobuf:"bytes,3,opt,name=retry_delay,json=retryDelay,proto3" json:"retry_delay,omitempty"`
 	// Who must do what; only with SUPPRESSED.
-	Remedy        string `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	Remedy string `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	// The failure's name, UPPER_SNAKE_CASE; only with SUPPRESSED. Empty from brokers that know none: SERVER_REJECTS_FRESH_TOKEN.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -836,6 +838,13 @@ func (x *ReportRejectionResponse) GetRetryDelay() *durationpb.Duration {
 func (x *ReportRejectionResponse) GetRemedy() string {
 	if x != nil {
 		return x.Remedy
+	}
+	return ""
+}
+
+func (x *ReportRejectionResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1025,13 +1034,14 @@ const file_mailporter_broker_v1_token_service_proto_rawDesc = "" +
 	"\x06server\x18\x05 \x01(\tR\x06server\x12\x14\n" +
 	"\x05reply\x18\x06 \x01(\tR\x05reply\x12;\n" +
 	"\vreject_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"rejectTime\"\xde\x01\n" +
+	"rejectTime\"\xf6\x01\n" +
 	"\x17ReportRejectionResponse\x12@\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2&.mailporter.broker.v1.RejectionOutcomeR\aoutcome\x12-\n" +
 	"\x12current_generation\x18\x02 \x01(\x03R\x11currentGeneration\x12:\n" +
 	"\vretry_delay\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryDelay\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy*\xb7\x01\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason*\xb7\x01\n" +
 	"\rRejectionKind\x12\x1e\n" +
 	"\x1aREJECTION_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REJECTION_KIND_SASL\x10\x01\x12$\n" +
