@@ -16,6 +16,7 @@ type account struct {
 	turn        chan struct{} // holds one token: who has it may take the lease
 
 	known atomic.Pointer[sight]
+	mine  atomic.Pointer[Record] // the last one of this version; nil = none yet
 	epoch atomic.Int64 // counts what other brokers changed
 
 	mu      sync.Mutex
@@ -73,6 +74,9 @@ func (a *account) hold(u unsaved) {
 
 // remember takes what the store holds, or what was to be written there.
 func (a *account) remember(r Record) {
+	if r.Version == a.version {
+		a.mine.Store(&r)
+	}
 	a.known.Store(&sight{r, time.Now()})
 }
 
@@ -85,6 +89,15 @@ func (a *account) forget() {
 func (a *account) record(believed time.Duration) (Record, bool) {
 	s := a.known.Load()
 	return s.record, !s.at.IsZero() && time.Since(s.at) < believed
+}
+
+// ours is r, or what was known of this version before a broker with another one wrote its own: while a change makes its way
+// through the fleet, two versions that are both refused would else free each other again and again.
+func (a *account) ours(r Record) Record {
+	if mine := a.mine.Load(); r.Version != a.version && mine != nil {
+		return *mine
+	}
+	return r
 }
 
 // block is why nothing may be tried now, or nil. Failures of another version of the credential do not count.

@@ -48,7 +48,7 @@ func (k *Keeper) idle(ctx context.Context, w Wish, every time.Duration, started 
 		}
 	}
 	now := time.Now()
-	if r.block(a.version, w.Audience, now) != nil {
+	if a.ours(r).block(a.version, w.Audience, now) != nil {
 		return false
 	}
 	early := token.Spread(token.Key{Credential: a.id}, 0)

@@ -14,7 +14,7 @@ import (
 func (k *Keeper) renew(ctx context.Context, s *slot, w Wish, need want) (*held, error) {
 	a := s.account
 	if r, young := a.record(k.Recheck); young && s.looked.Load() {
-		if f := r.block(a.version, w.Audience, time.Now()); f != nil {
+		if f := a.ours(r).block(a.version, w.Audience, time.Now()); f != nil {
 			return nil, f
 		}
 	}
@@ -111,7 +111,7 @@ func (k *Keeper) renewLeased(ctx context.Context, lease Lease, s *slot, w Wish, 
 	if h := k.look(ctx, s); need.satisfiedBy(h, time.Now()) {
 		return h, nil
 	}
-	if f := r.block(s.key.Version, w.Audience, time.Now()); f != nil {
+	if f := s.account.ours(r).block(s.key.Version, w.Audience, time.Now()); f != nil {
 		return nil, f
 	}
 	if ctx.Err() != nil {
@@ -139,7 +139,7 @@ func (k *Keeper) renewAlone(ctx context.Context, s *slot, w Wish, need want) (*h
 	ctx, cancel := context.WithTimeout(ctx, k.LeaseTime-leaseGrace)
 	defer cancel()
 	r, _ := s.account.record(0)
-	if f := r.block(s.key.Version, w.Audience, time.Now()); f != nil {
+	if f := s.account.ours(r).block(s.key.Version, w.Audience, time.Now()); f != nil {
 		return nil, f
 	}
 	return k.mint(ctx, nil, r, s, w, need)

@@ -41,7 +41,8 @@ func (k *Keeper) Status(ctx context.Context, c *token.Credential, aud token.Audi
 }
 
 func (st *Status) judge(r Record, a *account, aud token.Audience, usable bool, now time.Time) {
-	if st.Fault = r.trouble(a.version, aud, now); st.Fault != nil {
+	if r = a.ours(r); r.trouble(a.version, aud, now) != nil {
+		st.Fault = r.trouble(a.version, aud, now)
 		st.Since, st.Failures, st.NextTry = r.Since, r.Failures, r.Hold
 	} else {
 		st.Fault = r.suppressed(now)

@@ -234,7 +234,7 @@ func (f *referee) judgeRefresh(r request) {
 func (f *referee) judgeRate(id string) {
 	young := slices.DeleteFunc(f.minutes[id], func(at time.Time) bool { return time.Since(at) > time.Minute })
 	f.minutes[id] = append(young, time.Now())
-	if n := len(f.minutes[id]); n > stormLimit && time.Since(f.turned[id]) > time.Minute {
+	if n := len(f.minutes[id]); n > stormLimit {
 		f.w.fault("%d requests for %s within a minute", n, id)
 	}
 }
