@@ -17,7 +17,7 @@ type account struct {
 
 	known atomic.Pointer[sight]
 	mine  atomic.Pointer[Record] // the last one of this version; nil = none yet
-	epoch atomic.Int64 // counts what other brokers changed
+	epoch atomic.Int64           // counts what other brokers changed
 
 	mu      sync.Mutex
 	moved   chan struct{}               // closed and replaced when another broker changed something
