@@ -2,14 +2,10 @@ package maildir
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,6 +13,7 @@ import (
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/sink"
 )
 
 // Placeholder in a path stands for the mailbox's address.
@@ -66,14 +63,8 @@ func classify(err error) error {
 	return e
 }
 
-// name is the file's name: a hash, because keys are long and may hold anything. It has no colon: flags follow one.
-func name(f mail.Folder, key string) string {
-	h := sha256.New()
-	for _, part := range []string{f.Mailbox, f.Name, key} {
-		_, _ = io.WriteString(h, strconv.Itoa(len(part))+":"+part)
-	}
-	return "mp-" + hex.EncodeToString(h.Sum(nil)[:20])
-}
+// name is the file's name. It has no colon: flags follow one.
+func name(f mail.Folder, key string) string { return "mp-" + sink.ID(f, key) }
 
 // box finds or makes the Maildir of a mailbox.
 func (s *Sink) box(mailbox string) (*box, error) {
