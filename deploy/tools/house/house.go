@@ -41,6 +41,7 @@ var rooms = map[string]Layer{
 	"mailporter/workers/internal/fault":    Word,
 	"mailporter/workers/internal/sasl":     Word,
 	"mailporter/workers/internal/wire":     Word,
+	"mailporter/workers/internal/esmtp":    Word,
 	"mailporter/workers/internal/inbound":  Engine,
 	"mailporter/workers/internal/outbound": Engine,
 	"mailporter/workers/internal/imap":     Edge,
@@ -59,6 +60,7 @@ var sharedByEdges = []string{
 	"mailporter/broker/internal/store/seal",
 	"mailporter/broker/internal/directory", // the service answers from it
 	"mailporter/broker/internal/audit",     // and writes every decision down
+	"mailporter/workers/internal/sink",     // the name of a delivery
 }
 
 // only says which packages alone may import an outside module.

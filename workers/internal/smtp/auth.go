@@ -4,11 +4,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/esmtp"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/sasl"
 )
@@ -34,7 +34,7 @@ func (c *conn) login(tok tokenclient.Token, host string, port int) error {
 	}
 	err = classify(reply, atLogin)
 	if r := client.Refusal().String(); r != "" {
-		return fmt.Errorf("log in (%s): %w", clean(r), err)
+		return fmt.Errorf("log in (%s): %w", esmtp.Clean(r), err)
 	}
 	return fmt.Errorf("log in: %w", err)
 }
@@ -59,10 +59,10 @@ func (c *conn) mechanism(m tokenclient.Mechanism) (sasl.Mechanism, error) {
 }
 
 // exchange runs AUTH: RFC 4954 section 4. The mechanism stands alone on its line, the credential on the next.
-func (c *conn) exchange(client *sasl.Client) (Reply, error) {
+func (c *conn) exchange(client *sasl.Client) (esmtp.Reply, error) {
 	mechanism, _, err := client.Start()
 	if err != nil {
-		return Reply{}, err
+		return esmtp.Reply{}, err
 	}
 	reply, err := c.command("AUTH " + mechanism)
 	for err == nil && reply.Code == 334 {
@@ -79,24 +79,10 @@ func (c *conn) exchange(client *sasl.Client) (Reply, error) {
 }
 
 // challenge decodes what came with 334; what is no base64 is only a text.
-func challenge(r Reply) []byte {
+func challenge(r esmtp.Reply) []byte {
 	b, err := base64.StdEncoding.DecodeString(r.Lines[0])
 	if err != nil {
 		return []byte(r.Lines[0])
 	}
 	return b
-}
-
-// blob is what may be part of a token; the longest words that replies have otherwise, host names, stay below 64.
-var blob = regexp.MustCompile(`[A-Za-z0-9+/_=.~-]{64,}`)
-
-// clean makes one printable line of a server's words, without what may be a credential.
-func clean(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	return strings.TrimSpace(blob.ReplaceAllLiteralString(s, "[secret]"))
 }

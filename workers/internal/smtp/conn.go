@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/esmtp"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/wire"
 )
@@ -61,12 +62,12 @@ func newConn(raw *wire.Conn, silence time.Duration) *conn {
 		silence = defaultSilence
 	}
 	raw.Await(silence)
-	return &conn{wire: raw, r: bufio.NewReaderSize(raw, maxLine), w: bufio.NewWriterSize(raw, 32<<10), silence: silence}
+	return &conn{wire: raw, r: bufio.NewReaderSize(raw, esmtp.MaxLine), w: bufio.NewWriterSize(raw, 32<<10), silence: silence}
 }
 
 // open greets, secures and logs in.
 func (c *conn) open(ctx context.Context, cfg Config, e tokenclient.Endpoint, protection wire.Security) error {
-	if err := c.want(220, "greeting")(readReply(c.r)); err != nil {
+	if err := c.want(220, "greeting")(esmtp.ReadReply(c.r)); err != nil {
 		return err
 	}
 	if err := c.hello(cfg.Hello); err != nil {
@@ -88,8 +89,8 @@ func (c *conn) open(ctx context.Context, cfg Config, e tokenclient.Endpoint, pro
 }
 
 // want makes an error of every reply but one with this code.
-func (c *conn) want(code int, step string) func(Reply, error) error {
-	return func(r Reply, err error) error {
+func (c *conn) want(code int, step string) func(esmtp.Reply, error) error {
+	return func(r esmtp.Reply, err error) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s: %w", step, lost(err))
@@ -157,11 +158,11 @@ func (c *conn) maxSize() int64 {
 }
 
 // command sends one line and reads its reply.
-func (c *conn) command(line string) (Reply, error) {
+func (c *conn) command(line string) (esmtp.Reply, error) {
 	if err := c.send(line); err != nil {
-		return Reply{}, err
+		return esmtp.Reply{}, err
 	}
-	return readReply(c.r)
+	return esmtp.ReadReply(c.r)
 }
 
 // send sends lines; their replies are still to be read.

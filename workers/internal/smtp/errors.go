@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/esmtp"
 	"mailporter/workers/internal/fault"
 )
 
@@ -94,7 +95,7 @@ var rules = []rule{
 	{from: enhanced{5, 5, 3}, text: "too many recipients", kind: fault.Temporary, reason: "TOO_MANY_RECIPIENTS"},
 }
 
-func (r rule) holds(reply Reply, text string) bool {
+func (r rule) holds(reply esmtp.Reply, text string) bool {
 	last := max(r.from[2], r.to[2])
 	e := reply.Enhanced
 	return (r.code == 0 || r.code == reply.Code) &&
@@ -103,9 +104,9 @@ func (r rule) holds(reply Reply, text string) bool {
 }
 
 // classify says what to do about a reply that is no yes.
-func classify(r Reply, at step) error {
+func classify(r esmtp.Reply, at step) error {
 	e := &fault.Error{Kind: byDigit(r, at), Err: r}
-	text := strings.ToLower(r.text())
+	text := strings.ToLower(r.Text())
 	for _, rule := range rules {
 		if rule.holds(r, text) {
 			e.Kind, e.After, e.Reason, e.Remedy = rule.kind, rule.after, rule.reason, rule.remedy
@@ -119,7 +120,7 @@ func classify(r Reply, at step) error {
 }
 
 // byDigit is for replies that no rule knows.
-func byDigit(r Reply, at step) fault.Kind {
+func byDigit(r esmtp.Reply, at step) fault.Kind {
 	switch {
 	case r.Code/100 != 5:
 		return fault.Temporary // also 2xx and 3xx where they make no sense

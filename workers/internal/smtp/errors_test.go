@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"mailporter/workers/internal/esmtp"
 	"mailporter/workers/internal/fault"
 )
 
-func parse(t *testing.T, text string) Reply {
+func parse(t *testing.T, text string) esmtp.Reply {
 	t.Helper()
-	r, err := readReply(bufio.NewReaderSize(strings.NewReader(text+"\r\n"), maxLine))
+	r, err := esmtp.ReadReply(bufio.NewReaderSize(strings.NewReader(text+"\r\n"), esmtp.MaxLine))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"mailporter/workers/internal/esmtp"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
@@ -88,7 +89,7 @@ func (x *transaction) exchangeAddresses(first int, lines []string, receipt *outb
 	}
 	var refusal error // MAIL's; the replies to what was sent after it are read and mean nothing
 	for i := range lines {
-		reply, err := readReply(x.r)
+		reply, err := esmtp.ReadReply(x.r)
 		switch {
 		case err != nil:
 			x.broken = true
@@ -133,30 +134,30 @@ func (x *transaction) data() error {
 		x.refused(reply)
 		return fmt.Errorf("data: %w", classify(reply, atData))
 	}
-	w := newDotWriter(x.w)
-	if bodyErr, wireErr := w.copyBody(r); bodyErr != nil || wireErr != nil {
+	w := esmtp.NewDotWriter(x.w)
+	if bodyErr, wireErr := w.CopyBody(r); bodyErr != nil || wireErr != nil {
 		x.broken = true // never ended with a dot: the server throws the part away
 		return x.interrupted(bodyErr, wireErr)
 	}
-	if w.last == '\r' {
+	if err := w.Whole(); err != nil {
 		x.broken = true
-		return x.interrupted(errLoneLineEnd, nil)
+		return x.interrupted(err, nil)
 	}
 	x.wire.Await(max(x.silence, x.config.AfterDot))
-	return x.finish(w.end())
+	return x.finish(w.End())
 }
 
 // refused notes what a refusal means for the connection.
-func (x *transaction) refused(r Reply) {
+func (x *transaction) refused(r esmtp.Reply) {
 	x.dirty = true
 	x.broken = x.broken || r.Code == 421
 }
 
 // finish reads the answer to the final dot.
 func (x *transaction) finish(err error) error {
-	var reply Reply
+	var reply esmtp.Reply
 	if err == nil {
-		reply, err = readReply(x.r)
+		reply, err = esmtp.ReadReply(x.r)
 	}
 	x.wire.Await(x.silence)
 	if err != nil {
@@ -173,7 +174,7 @@ func (x *transaction) finish(err error) error {
 // interrupted tells why a message was not sent to its end. A server that stops listening may have said why.
 func (x *transaction) interrupted(bodyErr, wireErr error) error {
 	switch {
-	case errors.Is(bodyErr, errLoneLineEnd):
+	case errors.Is(bodyErr, esmtp.ErrLoneLineEnd):
 		return &fault.Error{
 			Kind: fault.Permanent, Reason: "LONE_LINE_END", Err: bodyErr,
 			Remedy: "end lines with CRLF (RFC 5321 section 2.3.8)",
@@ -182,7 +183,7 @@ func (x *transaction) interrupted(bodyErr, wireErr error) error {
 		return fmt.Errorf("read message: %w", bodyErr)
 	}
 	x.wire.Await(time.Second)
-	if reply, err := readReply(x.r); err == nil && !reply.positive() {
+	if reply, err := esmtp.ReadReply(x.r); err == nil && !reply.Positive() {
 		return fmt.Errorf("message: %w", classify(reply, atMessage))
 	}
 	return fmt.Errorf("message: %w", lost(wireErr))

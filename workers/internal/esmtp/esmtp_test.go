@@ -1,4 +1,4 @@
-package smtp
+package esmtp
 
 import (
 	"bufio"
@@ -22,20 +22,20 @@ func TestReadReply(t *testing.T) {
 		"many lines":     {"250-a\r\n250-SIZE 5\r\n250 b\r\n", Reply{Code: 250, Lines: []string{"a", "SIZE 5", "b"}}, nil},
 		"code alone":     {"354\r\n", Reply{Code: 354, Lines: []string{""}}, nil},
 		"lone LF":        {"250 OK\n", Reply{Code: 250, Lines: []string{"OK"}}, nil},
-		"no code":        {"hello\r\n", Reply{}, errSyntax},
-		"other code":     {"250-a\r\n251 b\r\n", Reply{}, errSyntax},
-		"too short":      {"25\r\n", Reply{}, errSyntax},
-		"sign":           {"+50 OK\r\n", Reply{}, errSyntax},
-		"no separator":   {"250OK\r\n", Reply{}, errSyntax},
-		"out of range":   {"600 OK\r\n", Reply{}, errSyntax},
+		"no code":        {"hello\r\n", Reply{}, ErrSyntax},
+		"other code":     {"250-a\r\n251 b\r\n", Reply{}, ErrSyntax},
+		"too short":      {"25\r\n", Reply{}, ErrSyntax},
+		"sign":           {"+50 OK\r\n", Reply{}, ErrSyntax},
+		"no separator":   {"250OK\r\n", Reply{}, ErrSyntax},
+		"out of range":   {"600 OK\r\n", Reply{}, ErrSyntax},
 		"breaks off":     {"250-a\r\n250", Reply{}, io.ErrUnexpectedEOF},
 		"nothing":        {"", Reply{}, io.ErrUnexpectedEOF},
-		"endless line":   {"250 " + strings.Repeat("x", maxLine) + "\r\n", Reply{}, errSyntax},
-		"endless reply":  {strings.Repeat("250-x\r\n", maxLines+1), Reply{}, errSyntax},
+		"endless line":   {"250 " + strings.Repeat("x", MaxLine) + "\r\n", Reply{}, ErrSyntax},
+		"endless reply":  {strings.Repeat("250-x\r\n", maxLines+1), Reply{}, ErrSyntax},
 		"large enhanced": {"550 5.1.1000 x\r\n", Reply{Code: 550, Lines: []string{"5.1.1000 x"}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := readReply(bufio.NewReaderSize(strings.NewReader(c.in), maxLine))
+			got, err := ReadReply(bufio.NewReaderSize(strings.NewReader(c.in), MaxLine))
 			if !errors.Is(err, c.err) || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("%+v, %v", got, err)
 			}
@@ -48,7 +48,7 @@ func FuzzReply(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r, err := readReply(bufio.NewReaderSize(bytes.NewReader(in), maxLine))
+		r, err := ReadReply(bufio.NewReaderSize(bytes.NewReader(in), MaxLine))
 		if err != nil {
 			return
 		}
@@ -64,13 +64,13 @@ func FuzzReply(f *testing.F) {
 // write sends a message in parts of n bytes and returns what went over the wire.
 func write(m []byte, n int) ([]byte, error) {
 	var out bytes.Buffer
-	w := newDotWriter(bufio.NewWriter(&out))
+	w := NewDotWriter(bufio.NewWriter(&out))
 	for part := range chunks(m, n) {
 		if _, err := w.Write(part); err != nil {
 			return out.Bytes(), err
 		}
 	}
-	err := w.end()
+	err := w.End()
 	return out.Bytes(), err
 }
 
@@ -98,13 +98,13 @@ func TestDotWriter(t *testing.T) {
 		"dot in a line":    {"a.b.\r\n", "a.b.\r\n.\r\n", nil},
 		"no line end":      {"a", "a\r\n.\r\n", nil},
 		"eight bits":       {"\xff\x00\x80\r\n", "\xff\x00\x80\r\n.\r\n", nil},
-		"lone LF":          {"a\nb", "", errLoneLineEnd},
-		"lone LF at once":  {"\n", "", errLoneLineEnd},
-		"lone CR":          {"a\rb", "", errLoneLineEnd},
-		"CR at the end":    {"a\r", "", errLoneLineEnd},
-		"CR CR LF":         {"a\r\r\n", "", errLoneLineEnd},
-		"dot after CR":     {"a\r.\r\n", "", errLoneLineEnd},
-		"dot after LF":     {"a\n.\r\n", "", errLoneLineEnd},
+		"lone LF":          {"a\nb", "", ErrLoneLineEnd},
+		"lone LF at once":  {"\n", "", ErrLoneLineEnd},
+		"lone CR":          {"a\rb", "", ErrLoneLineEnd},
+		"CR at the end":    {"a\r", "", ErrLoneLineEnd},
+		"CR CR LF":         {"a\r\r\n", "", ErrLoneLineEnd},
+		"dot after CR":     {"a\r.\r\n", "", ErrLoneLineEnd},
+		"dot after LF":     {"a\n.\r\n", "", ErrLoneLineEnd},
 		"doubled line end": {"\r\n\r\n.\r\n", "\r\n\r\n..\r\n.\r\n", nil},
 	} {
 		for _, n := range []int{1, 2, 3, 1000} {
@@ -146,9 +146,9 @@ func FuzzDotWriter(f *testing.F) {
 func TestCopyBody(t *testing.T) {
 	for name, wrap := range map[string]func(io.Reader) io.Reader{"bytes": iotest.OneByteReader, "data with EOF": iotest.DataErrReader, "halves": iotest.HalfReader} {
 		var out bytes.Buffer
-		w := newDotWriter(bufio.NewWriter(&out))
-		bodyErr, wireErr := w.copyBody(wrap(strings.NewReader("a\r\n.b\r\n")))
-		if err := errors.Join(bodyErr, wireErr, w.end()); err != nil || out.String() != "a\r\n..b\r\n.\r\n" {
+		w := NewDotWriter(bufio.NewWriter(&out))
+		bodyErr, wireErr := w.CopyBody(wrap(strings.NewReader("a\r\n.b\r\n")))
+		if err := errors.Join(bodyErr, wireErr, w.End()); err != nil || out.String() != "a\r\n..b\r\n.\r\n" {
 			t.Errorf("%s: %q, %v", name, out.String(), err)
 		}
 	}

@@ -1,10 +1,11 @@
-package smtp
+package esmtp
 
 import (
 	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -17,25 +18,25 @@ type Reply struct {
 }
 
 // Error is the reply on one line: 550 5.1.1 no such user.
-func (r Reply) Error() string { return fmt.Sprintf("%d %s", r.Code, r.text()) }
+func (r Reply) Error() string { return fmt.Sprintf("%d %s", r.Code, r.Text()) }
 
-// text is the reply without its code; what looks like a credential is cut out, should a server echo one.
-func (r Reply) text() string { return clean(strings.Join(r.Lines, " ")) }
+// Text is the reply without its code; what looks like a credential is cut out, should a server echo one.
+func (r Reply) Text() string { return Clean(strings.Join(r.Lines, " ")) }
 
-// positive says whether the server agreed, or wants to hear more.
-func (r Reply) positive() bool { return r.Code < 400 }
+// Positive says whether the server agreed, or wants to hear more.
+func (r Reply) Positive() bool { return r.Code < 400 }
 
 // Bounds on a reply: RFC 5321 section 4.5.3.1.5 gives a line 512 bytes, real servers take more.
 const (
-	maxLine  = 4096
+	MaxLine  = 4096
 	maxLines = 200
 )
 
-// errSyntax says that what came is no SMTP reply.
-var errSyntax = errors.New("the server's answer is no SMTP reply")
+// ErrSyntax says that what came is no SMTP reply.
+var ErrSyntax = errors.New("the server's answer is no SMTP reply")
 
-// readReply reads one reply of one or many lines.
-func readReply(r *bufio.Reader) (Reply, error) {
+// ReadReply reads one reply of one or many lines.
+func ReadReply(r *bufio.Reader) (Reply, error) {
 	var reply Reply
 	for range maxLines {
 		line, err := readLine(r)
@@ -47,7 +48,7 @@ func readReply(r *bufio.Reader) (Reply, error) {
 			return Reply{}, err
 		}
 		if reply.Code != 0 && reply.Code != code {
-			return Reply{}, fmt.Errorf("%w: code %d after %d", errSyntax, code, reply.Code)
+			return Reply{}, fmt.Errorf("%w: code %d after %d", ErrSyntax, code, reply.Code)
 		}
 		reply.Code = code
 		reply.Lines = append(reply.Lines, text)
@@ -56,7 +57,7 @@ func readReply(r *bufio.Reader) (Reply, error) {
 			return reply, nil
 		}
 	}
-	return Reply{}, fmt.Errorf("%w: more than %d lines", errSyntax, maxLines)
+	return Reply{}, fmt.Errorf("%w: more than %d lines", ErrSyntax, maxLines)
 }
 
 // readLine reads to the end of a line, which is not part of it. Some servers end lines with LF alone.
@@ -64,7 +65,7 @@ func readLine(r *bufio.Reader) (string, error) {
 	line, err := r.ReadSlice('\n')
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull):
-		return "", fmt.Errorf("%w: a line of more than %d bytes", errSyntax, maxLine)
+		return "", fmt.Errorf("%w: a line of more than %d bytes", ErrSyntax, MaxLine)
 	case err == io.EOF:
 		return "", io.ErrUnexpectedEOF
 	case err != nil:
@@ -76,17 +77,17 @@ func readLine(r *bufio.Reader) (string, error) {
 // parseLine takes "250-text" apart; "250" alone is a whole last line.
 func parseLine(line string) (code int, more bool, text string, err error) {
 	if len(line) < 3 {
-		return 0, false, "", fmt.Errorf("%w: %d bytes", errSyntax, len(line))
+		return 0, false, "", fmt.Errorf("%w: %d bytes", ErrSyntax, len(line))
 	}
 	code, err = strconv.Atoi(line[:3])
 	if err != nil || code < 100 || code > 599 || strings.ContainsAny(line[:3], "+-") {
-		return 0, false, "", fmt.Errorf("%w: it starts with %q", errSyntax, line[:3])
+		return 0, false, "", fmt.Errorf("%w: it starts with %q", ErrSyntax, line[:3])
 	}
 	if len(line) == 3 {
 		return code, false, "", nil
 	}
 	if line[3] != ' ' && line[3] != '-' {
-		return 0, false, "", fmt.Errorf("%w: %q after the code", errSyntax, line[3])
+		return 0, false, "", fmt.Errorf("%w: %q after the code", ErrSyntax, line[3])
 	}
 	return code, line[3] == '-', line[4:], nil
 }
@@ -117,4 +118,18 @@ func enhancedCode(text string) (e [3]int) {
 		e[i] = int(n)
 	}
 	return e
+}
+
+// blob is what may be part of a token; the longest words that replies have otherwise, host names, stay below 64.
+var blob = regexp.MustCompile(`[A-Za-z0-9+/_=.~-]{64,}`)
+
+// Clean makes one printable line of a server's words, without what may be a credential.
+func Clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	return strings.TrimSpace(blob.ReplaceAllLiteralString(s, "[secret]"))
 }
