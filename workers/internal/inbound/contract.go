@@ -117,6 +117,15 @@ type Quarantine interface {
 	List(ctx context.Context, mailbox string, max int) ([]Quarantined, error)
 }
 
+// Deliveries remembers what a sink handed over to a receiver that cannot tell a second copy by itself. What is older than
+// 90 days may be forgotten.
+type Deliveries interface {
+	// Note remembers the name of a delivery, durably on return. Noting it again changes nothing.
+	Note(ctx context.Context, id string) error
+	// Has says whether it was noted.
+	Has(ctx context.Context, id string) (bool, error)
+}
+
 // ErrSessionOver says that the server ended the session as it does when a token expires. It is a planned end: the Mover
 // comes back at once and counts no error.
 var ErrSessionOver = errors.New("the session ended with its token")

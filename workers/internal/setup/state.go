@@ -28,6 +28,7 @@ type State struct {
 type Store interface {
 	Checkpoints() inbound.Checkpoints
 	Quarantine() inbound.Quarantine
+	Deliveries() inbound.Deliveries
 	Outbox() outbound.Outbox
 	// Ping says whether it works, for /readyz.
 	Ping() error

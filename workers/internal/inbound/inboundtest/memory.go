@@ -157,3 +157,20 @@ func (s *State) List(_ context.Context, mailbox string, limit int) ([]inbound.Qu
 func (s *State) index(f mail.Folder, key string) int {
 	return slices.IndexFunc(s.noted, func(q inbound.Quarantined) bool { return q.Folder == f && q.Item.Key == key })
 }
+
+// DeliveriesInMemory is inbound.Deliveries for tests of sinks. The zero value is empty.
+type DeliveriesInMemory struct{ ids sync.Map }
+
+var _ inbound.Deliveries = (*DeliveriesInMemory)(nil)
+
+// Note implements inbound.Deliveries.
+func (d *DeliveriesInMemory) Note(ctx context.Context, id string) error {
+	d.ids.Store(id, true)
+	return ctx.Err()
+}
+
+// Has implements inbound.Deliveries.
+func (d *DeliveriesInMemory) Has(ctx context.Context, id string) (bool, error) {
+	_, has := d.ids.Load(id)
+	return has, ctx.Err()
+}

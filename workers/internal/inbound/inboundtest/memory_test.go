@@ -20,3 +20,10 @@ func TestQuarantineInMemory(t *testing.T) {
 		return func(*testing.T) inbound.Quarantine { return s }
 	})
 }
+
+func TestDeliveriesInMemory(t *testing.T) {
+	inboundtest.Deliveries(t, func(*testing.T) func(*testing.T) inbound.Deliveries {
+		d := &inboundtest.DeliveriesInMemory{}
+		return func(*testing.T) inbound.Deliveries { return d }
+	})
+}

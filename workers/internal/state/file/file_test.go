@@ -65,6 +65,11 @@ func TestQuarantine(t *testing.T) {
 	inboundtest.Quarantine(t, fresh((*Store).Quarantine))
 }
 
+func TestDeliveries(t *testing.T) {
+	t.Parallel()
+	inboundtest.Deliveries(t, fresh((*Store).Deliveries))
+}
+
 func TestOutbox(t *testing.T) {
 	t.Parallel()
 	outboundtest.Outbox(t, fresh((*Store).Outbox))

@@ -30,6 +30,9 @@ CREATE TABLE recipients (
 CREATE TABLE requests (
 	mailbox TEXT, request TEXT, message INTEGER NOT NULL, added INTEGER NOT NULL, PRIMARY KEY (mailbox, request)) STRICT, WITHOUT ROWID;
 CREATE INDEX requests_added ON requests (added);
+`, `
+CREATE TABLE deliveries (id TEXT PRIMARY KEY, noted INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX deliveries_noted ON deliveries (noted);
 `}
 
 // migrate brings the schema up to date, each step whole or not at all.

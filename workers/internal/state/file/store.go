@@ -107,6 +107,9 @@ func (s *Store) Checkpoints() inbound.Checkpoints { return checkpoints{s} }
 // Quarantine is the part that remembers what was passed over.
 func (s *Store) Quarantine() inbound.Quarantine { return quarantine{s} }
 
+// Deliveries is the part that remembers what sinks handed over.
+func (s *Store) Deliveries() inbound.Deliveries { return deliveries{s} }
+
 // Outbox is the part that keeps mail until it is sent.
 func (s *Store) Outbox() outbound.Outbox { return outbox{s} }
 

@@ -94,6 +94,11 @@ func TestQuarantine(t *testing.T) {
 	inboundtest.Quarantine(t, fresh(redistest.Start(t).URL(), (*Store).Quarantine))
 }
 
+func TestDeliveries(t *testing.T) {
+	t.Parallel()
+	inboundtest.Deliveries(t, fresh(redistest.Start(t).URL(), (*Store).Deliveries))
+}
+
 func TestOutbox(t *testing.T) {
 	t.Parallel()
 	outboundtest.Outbox(t, fresh(redistest.Start(t).URL(), (*Store).Outbox))
