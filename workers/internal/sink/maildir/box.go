@@ -12,21 +12,22 @@ import (
 	"time"
 
 	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/sink"
 )
 
 // box is one Maildir.
 type box struct {
-	path string
-	new  *syncer
+	path  string
+	new   *syncer
+	turns sink.Turns // Puts of one name wait for each other
 
 	mu       sync.Mutex
 	known    map[string]string // names in cur: without flags -> with flags; nil = not read yet
 	curStamp int64             // modification time of cur when it was read
-	putting  map[string]chan struct{}
 }
 
 func newBox(path string) *box {
-	return &box{path: path, new: &syncer{path: filepath.Join(path, "new")}, putting: map[string]chan struct{}{}}
+	return &box{path: path, new: &syncer{path: filepath.Join(path, "new")}}
 }
 
 // make makes what is missing and makes it durable, all new parents included.
@@ -92,7 +93,7 @@ func removeAbandoned(path string) error {
 // deliver leaves exactly one copy under name. Two Puts of one name wait for each other. Another message under a name that
 // is there is kept beside it: the key was no good, and mail is not to be lost for that.
 func (b *box) deliver(name string, body mail.Body) error {
-	defer b.enter(name)()
+	defer b.turns.Take(name)()
 	there, err := b.find(name)
 	if err != nil {
 		return err
@@ -139,29 +140,6 @@ func (b *box) place(name string, body mail.Body) error {
 		return err
 	}
 	return b.new.sync()
-}
-
-// enter waits until nobody delivers name; the result ends the turn.
-func (b *box) enter(name string) (leave func()) {
-	b.mu.Lock()
-	for {
-		busy := b.putting[name]
-		if busy == nil {
-			break
-		}
-		b.mu.Unlock()
-		<-busy
-		b.mu.Lock()
-	}
-	done := make(chan struct{})
-	b.putting[name] = done
-	b.mu.Unlock()
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.putting, name)
-		close(done)
-	}
 }
 
 // find returns the path of the message in new or cur, or nothing.
