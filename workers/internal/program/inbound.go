@@ -36,15 +36,16 @@ func name(p tokenclient.Protocol) string { return strings.ToLower(p.String()) + 
 // run serves until ctx ends; then the messages that are on their way arrive, and the leases are given back.
 func (p Inbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err error) {
 	f.Health.Expect("broker")
-	sinks, err := openSinks(c.Sinks)
-	if err != nil {
-		return err
-	}
 	store, err := c.State.Open(ctx, f.Log)
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	sinks, err := openSinks(c.Sinks, store.Deliveries())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sinks.Close()) }()
 	broker, err := c.Dial(f)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 // TestSinks: an unnamed sink is the default one; one that is not there is told with those that are.
 func TestSinks(t *testing.T) {
 	dir := t.TempDir()
-	s, err := openSinks(map[string]setup.Sink{"default": {Maildir: dir + "/a"}, "helpdesk": {Maildir: dir + "/b"}})
+	s, err := openSinks(map[string]setup.Sink{"default": {Maildir: dir + "/a"}, "helpdesk": {Maildir: dir + "/b"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

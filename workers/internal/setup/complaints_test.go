@@ -54,11 +54,23 @@ func TestComplaints(t *testing.T) {
 		"no sinks":          {Inbound, broker + "state: file:s", `1:1: sinks: has no sink of the name default; write sinks: {default: {maildir: PATH}}`},
 		"no default":        {Inbound, "sinks: {helpdesk: {maildir: in}}", `1:8: sinks: has no sink of the name default`},
 		"sink is a file":    {Inbound, "sinks: {default: {maildir: secret}}", `1:28: sinks.default.maildir: HERE/secret is no folder`},
-		"sink of no kind":   {Inbound, "sinks: {default: {}}", `sinks.default.maildir: is missing; write {maildir: PATH}`},
+		"sink of no kind":   {Inbound, "sinks: {default: {}}", `sinks.default.maildir: is missing; write {maildir: PATH}, {lmtp: HOST:PORT}, {webhook: URL} or {redis-stream: NAME}`},
 		"sink misspelt":     {Inbound, "sinks: {default: {mailbox: in}}", `1:19: sinks.default.mailbox: is no known option here; did you mean "maildir"?`},
-		"webhook":           {Inbound, "sinks: {default: {webhook: 'https://h'}}", `1:28: sinks.default.webhook: is a kind of sink that this version does not have; deliver to a maildir`},
-		"lmtp":              {Inbound, "sinks: {default: {lmtp: 'h:24'}}", `sinks.default.lmtp: is a kind of sink that this version does not have`},
-		"redis-stream":      {Inbound, "sinks: {default: {redis-stream: s}}", `sinks.default.redis-stream: is a kind of sink that this version does not have`},
+		"sink of two kinds": {Inbound, "sinks: {default: {maildir: in, lmtp: 'h:24'}}", `sinks.default.maildir: contradicts lmtp; keep one: a sink delivers to one place`},
+		"option elsewhere":  {Inbound, "sinks: {default: {maildir: in, hmac-key: {file: secret}}}", `sinks.default.hmac-key: is no known option here`},
+		"lmtp nowhere":      {Inbound, "sinks: {default: {lmtp: 'h'}}", `1:25: sinks.default.lmtp: "h" is neither HOST:PORT nor unix:/path; name the LMTP server`},
+		"lmtp in the clear": {Inbound, "sinks: {default: {lmtp: 'h:24', security: none}}", `1:43: sinks.default.security: would send mail in the clear to h; write start-tls or ssl-tls`},
+		"lmtp of a kind":    {Inbound, "sinks: {default: {lmtp: 'h:24', security: tls}}", `sinks.default.security: "tls" is none of none, start-tls, ssl-tls`},
+		"lmtp to nobody":    {Inbound, "sinks: {default: {lmtp: 'unix:/l', recipient: 'a b'}}", `sinks.default.recipient: "a b" is no address`},
+		"webhook unsigned":  {Inbound, "sinks: {default: {webhook: 'https://h'}}", `1:28: warning: sinks.default.webhook: the receiver cannot tell these posts from forged ones; write hmac-key`},
+		"webhook in clear":  {Inbound, "sinks: {default: {webhook: 'http://h/in', hmac-key: {file: secret}}}", `sinks.default.webhook: would send mail in the clear to h`},
+		"webhook password":  {Inbound, "sinks: {default: {webhook: 'https://u:" + marker + "@h/in'}}", `sinks.default.webhook: holds a password; write it under authorization`},
+		"weak key":          {Inbound, "sinks: {default: {webhook: 'https://h', hmac-key: {file: secret}}}", `sinks.default.hmac-key: has 14 bytes; at least 24 keep a forger out; make one: openssl rand -base64 32`},
+		"key nowhere":       {Inbound, "sinks: {default: {webhook: 'https://h', hmac-key: {file: none}}}", `sinks.default.hmac-key: read secret: stat HERE/none: no such file or directory`},
+		"stream nowhere":    {Inbound, "sinks: {default: {redis-stream: s}}", `sinks.default.redis: is missing; write redis://HOST:6379/0`},
+		"stream unnamed":    {Inbound, "sinks: {default: {redis-stream: '{a}', redis: 'redis://h'}}", `sinks.default.redis-stream: "{a}" cannot name a stream`},
+		"stream of a kind":  {Inbound, "sinks: {default: {redis-stream: s, redis: 'http://" + marker + "'}}", `sinks.default.redis: the URL is none of`},
+		"stream password":   {Inbound, "sinks: {default: {redis-stream: s, redis: 'redis://:" + marker + "@h'}}", `warning: sinks.default.redis: a password stands in the address; take it out and write redis-password: {file: PATH}`},
 		"intake of senders": {Inbound, fetching + "intake: {smtp: {}}", `4:9: intake: is for workers that send mail; remove it from this file`},
 		"sinks of fetchers": {Outbound, sending + withSinks, `4:8: sinks: is for workers that fetch mail; remove it from this file`},
 
@@ -96,7 +108,7 @@ func TestComplaints(t *testing.T) {
 
 // FuzzLoad: no file makes it panic, or show a secret, and a file without complaints is complete.
 func FuzzLoad(f *testing.F) {
-	for _, text := range []string{fetching, sending, "state: redis+cluster://:" + marker + "@a,b", "intake: {smtp: {users: [{}], allow: [x]}}", "sinks: {default: {webhook: 1}}",
+	for _, text := range []string{fetching, sending, "state: redis+cluster://:" + marker + "@a,b", "intake: {smtp: {users: [{}], allow: [x]}}", "sinks: {default: {webhook: 1}}", "sinks: {default: {lmtp: 'unix:/l'}, a: {redis-stream: s, redis: 'redis://h'}, b: {webhook: 'https://h'}}",
 		"broker: {address: 'dns://x', insecure: true}", "state: [file:x]", "retry: {give-up: '00:00:01'}"} {
 		f.Add([]byte(text), false)
 		f.Add([]byte(text), true)
@@ -117,7 +129,7 @@ func FuzzLoad(f *testing.F) {
 		if c.Broker.Address == "" || (c.State.Folder == "") == (c.State.Redis == "") {
 			t.Fatalf("no complaint about %q: %+v", text, c)
 		}
-		if kind == Inbound && c.Sinks["default"].Maildir == "" || kind == Outbound && c.Intake.Listen == "" {
+		if kind == Inbound && c.Sinks["default"] == (Sink{}) || kind == Outbound && c.Intake.Listen == "" {
 			t.Fatalf("no complaint about %q: %+v", text, c)
 		}
 	})

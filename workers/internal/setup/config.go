@@ -40,11 +40,6 @@ type Config struct {
 	Retry  Retry
 }
 
-// Sink is one place that mail is delivered to.
-type Sink struct {
-	Maildir string // path; {mailbox} in it stands for the mailbox's address
-}
-
 // SMTPIntake is the submission listener.
 type SMTPIntake struct {
 	Listen            string
@@ -87,7 +82,7 @@ func read(root *config.Map, kind Kind) Config {
 	c := Config{Broker: readBroker(root.Map("broker")), Admin: root.Address("admin", ""), Roots: readRoots(root)}
 	c.State = readState(root, c.Roots)
 	if kind == Inbound {
-		c.Sinks = readSinks(root)
+		c.Sinks = readSinks(root, surroundings{c.Roots, c.State})
 		refuse(root, "is for workers that send mail", "intake", "retry")
 	} else {
 		c.Intake = readIntake(root)

@@ -5,40 +5,10 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 
 	"mailporter/kit/config"
 	"mailporter/kit/daemon"
 )
-
-func readSinks(root *config.Map) map[string]Sink {
-	sinks := map[string]Sink{}
-	for _, named := range root.Named("sinks") {
-		sinks[named.Name] = readSink(named.Map)
-	}
-	if _, ok := sinks["default"]; !ok {
-		root.Complain("sinks", "has no sink of the name default", "write sinks: {default: {maildir: PATH}}")
-	}
-	return sinks
-}
-
-func readSink(m *config.Map) Sink {
-	for _, later := range []string{"lmtp", "webhook", "redis-stream"} {
-		if m.Has(later) {
-			m.Complain(later, "is a kind of sink that this version does not have", "deliver to a maildir")
-			return Sink{}
-		}
-	}
-	s := Sink{Maildir: m.Path("maildir", "")}
-	m.Done()
-	if !m.Has("maildir") {
-		m.Complain("maildir", "is missing", "write {maildir: PATH}; {mailbox} in PATH stands for the mailbox's address")
-		return s
-	}
-	fixed, _, _ := strings.Cut(s.Maildir, "{mailbox}")
-	writable(m, "maildir", fixed)
-	return s
-}
 
 func readIntake(root *config.Map) SMTPIntake {
 	m := root.Map("intake")

@@ -17,6 +17,7 @@ import (
 	"mailporter/kit/daemon"
 	"mailporter/kit/redistest"
 	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -106,6 +107,44 @@ func TestTokenInPlaceOfACertificate(t *testing.T) {
 	c := mustLoad(t, dir, "broker: {address: 'b:1', token-file: token, tls: {ca: ca.pem}}\nstate: file:s\nsinks: {default: {maildir: in}}", Inbound)
 	if c.Broker.TokenFile != filepath.Join(dir, "token") || c.Broker.TLS != (daemon.TLSFiles{CA: filepath.Join(dir, "ca.pem")}) {
 		t.Fatalf("broker %+v", c.Broker)
+	}
+}
+
+// TestSinks: every kind, with what a file may leave out.
+func TestSinks(t *testing.T) {
+	dir := folder(t)
+	key := strings.Repeat("k", 32)
+	if err := os.WriteFile(filepath.Join(dir, "hmac"), []byte(key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := mustLoad(t, dir, broker+`
+state: redis://shared:6379/1
+state-password: {file: secret}
+sinks:
+  default: {lmtp: "127.0.0.1:24"}
+  dovecot: {lmtp: "dovecot.example:24", recipient: all@x.example, connections: 3}
+  socket: {lmtp: "unix:/run/lmtp"}
+  helpdesk: {webhook: "https://helpdesk.example/in", hmac-key: {file: hmac}, authorization: {file: secret}, timeout: "00:01:00"}
+  queue: {redis-stream: mail, maximum-size: 1M, maximum-length: 1000}
+  elsewhere: {redis-stream: mail, redis: "redis://other:6379", redis-password: {file: hmac}}
+`, Inbound)
+	if l := c.Sinks["default"].LMTP; l.Security != wire.Plain || l.Recipient != "{mailbox}" || l.Connections != 8 {
+		t.Errorf("default %+v", l)
+	}
+	if l := c.Sinks["dovecot"].LMTP; l.Security != wire.StartTLS || l.Recipient != "all@x.example" || l.Connections != 3 || l.Roots == nil {
+		t.Errorf("dovecot %+v", l)
+	}
+	if l := c.Sinks["socket"].LMTP; l.Security != wire.Plain || l.Address != "unix:/run/lmtp" {
+		t.Errorf("socket %+v", l)
+	}
+	if w := c.Sinks["helpdesk"].Webhook; w.Key.Reveal() != key || w.Authorization.Reveal() != marker || w.Timeout != time.Minute {
+		t.Errorf("helpdesk %+v", w)
+	}
+	if s := c.Sinks["queue"].Stream; s.URL != "redis://shared:6379/1" || s.Password.Reveal() != marker || s.MaxSize != 1<<20 || s.MaxLength != 1000 {
+		t.Errorf("queue %+v", s)
+	}
+	if s := c.Sinks["elsewhere"].Stream; s.URL != "redis://other:6379" || s.Password.Reveal() != key {
+		t.Errorf("elsewhere %+v", s)
 	}
 }
 

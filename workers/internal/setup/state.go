@@ -55,7 +55,7 @@ func opened[S Store](s S, err error) (Store, error) {
 const stateRemedy = "write file:DIR for one process, or redis://host:6379/0 for a fleet"
 
 func readState(root *config.Map, roots *x509.CertPool) State {
-	s := State{Password: readPassword(root), Roots: roots}
+	s := State{Password: readSecret(root, "state-password"), Roots: roots}
 	text := root.Require("state", stateRemedy)
 	dir, isFile := strings.CutPrefix(text, "file:")
 	switch {
@@ -89,18 +89,6 @@ func readRedis(root *config.Map, address string) string {
 		root.Warn("state", "a password stands in the address", "take it out and write state-password: {file: PATH}")
 	}
 	return address
-}
-
-func readPassword(root *config.Map) secret.String {
-	ref := root.Secret("state-password")
-	if ref.IsZero() {
-		return secret.String{}
-	}
-	s, err := ref.Read()
-	if err != nil {
-		root.Complain("state-password", err.Error(), secretRemedy)
-	}
-	return s
 }
 
 // secretRemedy is for a reference that leads nowhere.
