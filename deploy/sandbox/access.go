@@ -34,6 +34,12 @@ func (s *Sandbox) GmailIMAPAddr() string { return s.addr("gmail-imap") }
 // GmailSMTPAddr is host:port of the Gmail-like submission server (TLS from the first byte).
 func (s *Sandbox) GmailSMTPAddr() string { return s.addr("gmail-smtp") }
 
+// GraphURL is the base URL of Microsoft Graph: GraphURL() + "/v1.0/users/...".
+func (s *Sandbox) GraphURL() string { return fmt.Sprintf("https://localhost:%d", s.port("graph")) }
+
+// ForgetDelta voids all delta links of Graph.
+func (s *Sandbox) ForgetDelta() { s.graph.Forget() }
+
 // AdminURL is the base URL of the admin API.
 func (s *Sandbox) AdminURL() string { return "http://" + s.addr("admin") }
 
@@ -70,7 +76,7 @@ func (s *Sandbox) Stats() admin.Stats {
 	return admin.Stats{
 		TokenRequests: s.TokenRequests(),
 		IMAP:          s.imap[0].Stats(), GmailIMAP: s.imap[1].Stats(),
-		SMTP: s.smtp[0].Stats(), GmailSMTP: s.smtp[1].Stats(),
+		SMTP: s.smtp[0].Stats(), GmailSMTP: s.smtp[1].Stats(), Graph: s.graph.Stats(),
 		Outbound: len(s.store.Outbound()),
 	}
 }
@@ -89,5 +95,6 @@ func (s *Sandbox) Endpoints() map[string]string {
 	return map[string]string{
 		"authority": s.Authority(), "google-authority": s.GoogleAuthority(), "admin": s.AdminURL(),
 		"imap": s.IMAPAddr(), "smtp": s.SMTPAddr(), "gmail-imap": s.GmailIMAPAddr(), "gmail-smtp": s.GmailSMTPAddr(),
+		"graph": s.GraphURL(),
 	}
 }

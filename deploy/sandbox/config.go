@@ -46,6 +46,8 @@ type Config struct {
 	// SingleUseRefreshTokens makes Entra refresh tokens void at their use, and the whole family when one comes twice.
 	// The real Entra leaves the old one valid.
 	SingleUseRefreshTokens bool `yaml:"single-use-refresh-tokens"`
+	// NoGraphDelta leaves delta rounds out of Graph, as the cloud in China does.
+	NoGraphDelta bool `yaml:"no-graph-delta"`
 	// IMAPSecurity is how both IMAP ports speak TLS: tls (default), starttls or none.
 	IMAPSecurity imapd.Security `yaml:"imap-security"`
 
@@ -64,6 +66,7 @@ type Ports struct {
 	SMTP      int `yaml:"smtp"`
 	GmailIMAP int `yaml:"gmail-imap"`
 	GmailSMTP int `yaml:"gmail-smtp"`
+	Graph     int `yaml:"graph"`
 	Admin     int `yaml:"admin"`
 }
 
@@ -75,6 +78,8 @@ type Limits struct {
 	MessagesPerMinute int `yaml:"messages-per-minute"`
 	// IMAPConnections is how many a mailbox may have at a time; 0 is any number.
 	IMAPConnections int `yaml:"imap-connections"`
+	// GraphRequests is how many a mailbox takes at a time from one application; default 4, -1 is any number.
+	GraphRequests int `yaml:"graph-requests"`
 	// MessageSize is the largest message that SMTP takes, in bytes; default 150 MiB.
 	MessageSize int64 `yaml:"message-size"`
 	// IdenticalTokenRequests within five minutes end in AADSTS50196; 0 is any number.
@@ -89,8 +94,9 @@ func (c Config) withDefaults() Config {
 	set(&c.CADir, c.Data)
 	set(&c.IMAPSecurity, imapd.Implicit)
 	set(&c.Limits.SMTPConnections, 3)
+	set(&c.Limits.GraphRequests, 4)
 	set(&c.Limits.MessageSize, 150<<20)
-	c.Limits.SMTPConnections = max(c.Limits.SMTPConnections, 0)
+	c.Limits.SMTPConnections, c.Limits.GraphRequests = max(c.Limits.SMTPConnections, 0), max(c.Limits.GraphRequests, 0)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -136,6 +142,6 @@ func (c Config) Validate() error {
 func (p Ports) all() map[string]int {
 	return map[string]int{
 		"identity": p.Identity, "imap": p.IMAP, "smtp": p.SMTP, "gmail-imap": p.GmailIMAP, "gmail-smtp": p.GmailSMTP,
-		"admin": p.Admin,
+		"graph": p.Graph, "admin": p.Admin,
 	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"mailporter/sandbox/admin"
 	"mailporter/sandbox/fault"
+	"mailporter/sandbox/graphd"
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/imapd"
 	"mailporter/sandbox/mailstore"
@@ -42,6 +43,7 @@ type Sandbox struct {
 	identity  *idp.Server
 	imap      [2]*imapd.Server // Exchange, Gmail
 	smtp      [2]*smtpd.Server
+	graph     *graphd.Server
 	listeners map[string]net.Listener
 
 	closers []func() error // in the order of starting
@@ -56,7 +58,7 @@ func Start(c Config) (*Sandbox, error) {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
 	s := &Sandbox{config: c.withDefaults(), faults: &fault.Plan{}, listeners: map[string]net.Listener{}}
-	for _, step := range []func() error{s.openState, s.makeMailboxes, s.listen, s.startIdentity, s.startMail, s.startAdmin} {
+	for _, step := range []func() error{s.openState, s.makeMailboxes, s.listen, s.startIdentity, s.startMail, s.startGraph, s.startAdmin} {
 		if err := step(); err != nil {
 			return nil, errors.Join(fmt.Errorf("sandbox: %w", err), s.Close())
 		}
@@ -176,6 +178,19 @@ func (s *Sandbox) startMail() error {
 		s.smtp[i] = server
 		s.serve(name, server.Serve, server.Close)
 	}
+	return nil
+}
+
+func (s *Sandbox) startGraph() error {
+	secure, err := s.tls()
+	if err != nil {
+		return err
+	}
+	s.graph = graphd.New(graphd.Config{
+		Directory: s.directory, Issuer: s.issuer, Store: s.store, Faults: s.faults, Base: s.GraphURL(),
+		Concurrency: s.config.Limits.GraphRequests, NoDelta: s.config.NoGraphDelta, Log: s.config.Log,
+	})
+	s.serveHTTP("graph", s.graph, secure)
 	return nil
 }
 

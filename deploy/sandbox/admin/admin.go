@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"mailporter/sandbox/fault"
+	"mailporter/sandbox/graphd"
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/imapd"
 	"mailporter/sandbox/mailstore"
@@ -24,6 +25,7 @@ type Stats struct {
 	GmailIMAP     imapd.Stats  `json:"gmail_imap"`
 	SMTP          smtpd.Stats  `json:"smtp"`
 	GmailSMTP     smtpd.Stats  `json:"gmail_smtp"`
+	Graph         graphd.Stats `json:"graph"`
 	Outbound      int          `json:"outbound"`
 }
 

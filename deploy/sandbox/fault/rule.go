@@ -14,6 +14,7 @@ const (
 	Identity = "identity"
 	IMAP     = "imap"
 	SMTP     = "smtp"
+	Graph    = "graph"
 )
 
 // steps are the moments at which each target asks the plan.
@@ -23,7 +24,8 @@ var steps = map[string][]string{
 		"connect", "authenticate", "login", "select", "list", "status", "create", "append", "fetch", "search",
 		"store", "copy", "move", "expunge", "idle",
 	},
-	SMTP: {"connect", "auth", "mail", "rcpt", "data", "accepted"},
+	SMTP:  {"connect", "auth", "mail", "rcpt", "data", "accepted"},
+	Graph: {"folders", "list", "delta", "get", "value", "update", "move", "delete"},
 }
 
 // An Action is what a rule does to a step.
@@ -32,7 +34,7 @@ type Action string
 // What can go wrong, and which fields of the Rule say how.
 const (
 	// Reply answers with an error instead of doing the step. identity: Status and Body, or AADSTS alone for the real
-	// error of that number; RetryAfter and Header as given. imap: Text after the tag ("NO [LIMIT] slow down"; without NO
+	// error of that number; RetryAfter and Header as given. graph: likewise, without AADSTS. imap: Text after the tag ("NO [LIMIT] slow down"; without NO
 	// or BAD, NO is put before it). smtp: Text ("451 4.3.0 try later").
 	Reply Action = "reply"
 	// Delay waits for Delay and then does the step.
@@ -43,17 +45,19 @@ const (
 	Reset Action = "reset"
 	// LoseAnswer does the step and resets the connection instead of answering: sent, but nobody was told.
 	LoseAnswer Action = "lose-answer"
-	// Cut ends the answer after Bytes bytes: of the HTTP body, or of the first literal of an IMAP FETCH.
+	// Cut ends the answer after Bytes bytes: of the HTTP body (identity, graph), or of the first literal of an IMAP FETCH.
 	Cut Action = "cut"
 	// Trickle sends the answer a byte at a time, header and all, with Delay (default 10 ms) between them, after the first
 	// Bytes bytes at once. With Status or AADSTS the answer is that of Reply.
 	Trickle Action = "trickle"
 	// Bye ends an IMAP session with "* BYE " and Text.
 	Bye Action = "bye"
-	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, smtp auth).
+	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, smtp auth, graph).
 	RefuseToken Action = "refuse-token"
 	// SkewDate does the step and answers with a Date header that is off by Skew (identity).
 	SkewDate Action = "skew-date"
+	// Forget voids all delta links (graph).
+	Forget Action = "forget"
 	// Renumber gives the mailbox's INBOX a new UIDVALIDITY just before the step (imap select).
 	Renumber Action = "renumber"
 )
@@ -62,17 +66,19 @@ var actions = map[string][]Action{
 	Identity: {Reply, Delay, Stall, Reset, LoseAnswer, Cut, SkewDate, Trickle},
 	IMAP:     {Reply, Delay, Stall, Reset, LoseAnswer, Cut, Bye, RefuseToken, Renumber},
 	SMTP:     {Reply, Delay, Stall, Reset, LoseAnswer, RefuseToken},
+	Graph:    {Reply, Delay, Stall, Reset, LoseAnswer, Cut, RefuseToken, Forget},
 }
 
 // A Rule says where, to whom, how often and how a server fails. Empty match fields match everything.
 type Rule struct {
 	// ID is given by Plan.Add when it is empty.
 	ID string `json:"id,omitempty"`
-	// Target is identity, imap or smtp.
+	// Target is identity, imap, smtp or graph.
 	Target string `json:"target"`
 	// Step is when: identity token, google-token, metadata, realm, keys, mex, trust; imap connect, authenticate, login, select, list,
 	// status, create, append, fetch, search, store, copy, move, expunge, idle; smtp connect, auth, mail, rcpt, data (the
-	// message has come in, nothing is stored), accepted (it is stored, the 250 is not sent yet).
+	// message has come in, nothing is stored), accepted (it is stored, the 250 is not sent yet); graph folders, list, delta,
+	// get, value, update, move, delete.
 	Step string `json:"step,omitempty"`
 	// Mailbox is the address that logged in, or the user of a token request.
 	Mailbox string `json:"mailbox,omitempty"`
@@ -155,7 +161,7 @@ func duration(field, s string) (time.Duration, error) {
 func (r *Rule) Validate() error {
 	known, ok := steps[r.Target]
 	if !ok {
-		return fmt.Errorf("target %q: use identity, imap or smtp", r.Target)
+		return fmt.Errorf("target %q: use identity, imap, smtp or graph", r.Target)
 	}
 	var errs []error
 	if r.Step != "" && !slices.Contains(known, r.Step) {
@@ -177,6 +183,8 @@ func (r *Rule) validateReply() error {
 	switch {
 	case r.Target == Identity && r.AADSTS == 0 && (r.Status < 200 || r.Status > 599):
 		return fmt.Errorf("status %d: a reply of identity needs a status of 200 to 599, or aadsts", r.Status)
+	case r.Target == Graph && (r.Status < 200 || r.Status > 599):
+		return fmt.Errorf("status %d: a reply of graph needs a status of 200 to 599", r.Status)
 	case r.Target == IMAP && r.Text == "":
 		return errors.New("text: a reply of imap needs one")
 	case r.Target == SMTP:

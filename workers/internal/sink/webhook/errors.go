@@ -1,17 +1,15 @@
 package webhook
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/web"
 )
 
 // meaning is what a status of the receiver says about the message, or about the receiver.
@@ -51,7 +49,7 @@ func judge(res *http.Response) error {
 	m := meanings[res.StatusCode] // not known: temporary
 	err := &fault.Error{Kind: m.kind, Reason: m.reason, Remedy: m.remedy, Err: fmt.Errorf("webhook: the receiver answered %d%s", res.StatusCode, said)}
 	if m.kind == fault.Throttled {
-		err.After = retryAfter(res.Header.Get("Retry-After"), time.Now())
+		err.After = min(web.RetryAfter(res.Header.Get("Retry-After"), time.Now()), mostPatience)
 	}
 	return err
 }
@@ -82,22 +80,7 @@ func firstLine(res *http.Response) string {
 // mostPatience bounds what a receiver may ask for.
 const mostPatience = time.Hour
 
-// retryAfter is RFC 9110 section 10.2.3: seconds or a date; 0 = it does not say.
-func retryAfter(value string, now time.Time) time.Duration {
-	var d time.Duration
-	if n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 31); err == nil {
-		d = time.Duration(n) * time.Second
-	} else if at, err := http.ParseTime(value); err == nil {
-		d = at.Sub(now)
-	}
-	return min(max(d, 0), mostPatience)
-}
-
 // broken is a post without an answer: the receiver may have the message, and will know it by its Webhook-Id.
 func broken(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err // the text would repeat the address, whose path may be a secret of its own
-	}
-	return fault.New(fault.Temporary, fmt.Errorf("webhook: %w", err))
+	return fault.New(fault.Temporary, fmt.Errorf("webhook: %w", web.Cause(err)))
 }

@@ -2,18 +2,17 @@ package webhook
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/sink"
+	"mailporter/workers/internal/web"
 )
 
 // Sink posts messages. Puts run side by side.
@@ -44,32 +43,12 @@ func New(c Config) (*Sink, error) {
 		}
 		s.sign = signer(key)
 	}
-	transport, err := c.transport()
+	var err error
+	s.client, err = web.NewClient(web.Options{Roots: c.Roots, Proxy: c.Proxy, ConnectTimeout: c.Timeout, Silence: c.Timeout, Connections: connections})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	s.client = &http.Client{Transport: transport, CheckRedirect: stay}
 	return s, nil
-}
-
-// stay: mail goes to the configured address and nowhere else.
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-func (c Config) transport() (*http.Transport, error) {
-	t := &http.Transport{
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Roots},
-		TLSHandshakeTimeout: c.Timeout, ResponseHeaderTimeout: c.Timeout,
-		MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute,
-		ForceAttemptHTTP2: true,
-	}
-	if c.Proxy != "" {
-		u, err := url.Parse(c.Proxy)
-		if err != nil {
-			return nil, errors.New("webhook: the proxy is no URL")
-		}
-		t.Proxy = http.ProxyURL(u)
-	}
-	return t, nil
 }
 
 // Close ends idle connections.

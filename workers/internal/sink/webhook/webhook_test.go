@@ -170,21 +170,3 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
-
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"":                              0,
-		"120":                           2 * time.Minute,
-		"-1":                            0,
-		"soon":                          0,
-		"99999999999999":                0,
-		"Sun, 01 Mar 2026 09:31:30 GMT": 90 * time.Second,
-		"Sun, 01 Mar 2026 09:00:00 GMT": 0,
-		"Mon, 02 Mar 2026 09:30:00 GMT": time.Hour,
-	} {
-		if got := retryAfter(value, now); got != want {
-			t.Errorf("Retry-After %q: %v, want %v", value, got, want)
-		}
-	}
-}

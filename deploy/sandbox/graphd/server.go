@@ -1,0 +1,186 @@
+package graphd
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+
+	"mailporter/sandbox/fault"
+	"mailporter/sandbox/idp"
+	"mailporter/sandbox/mailstore"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Directory *idp.Directory
+	Issuer    *idp.Issuer
+	Store     *mailstore.Store
+	Faults    *fault.Plan
+	// Base is the URL under which the server is reached, without a final slash.
+	Base string
+	// Concurrency is how many requests a mailbox takes at a time from one application; 0 is any number.
+	Concurrency int
+	// NoDelta leaves delta rounds out, as the cloud in China does.
+	NoDelta bool
+	Log     *slog.Logger
+}
+
+// Stats counts what was asked.
+type Stats struct {
+	Requests  int            `json:"requests"`
+	Throttled int            `json:"throttled"`
+	Refused   int            `json:"refused"` // tokens
+	Peak      map[string]int `json:"peak"`    // most requests at a time, by mailbox
+}
+
+// A Server answers requests; it does not listen by itself.
+type Server struct {
+	config Config
+	mux    *http.ServeMux
+	rounds rounds
+
+	mu    sync.Mutex
+	open  map[string]int // running requests by application and mailbox
+	stats Stats
+}
+
+// New returns a server.
+func New(c Config) *Server {
+	s := &Server{config: c, mux: http.NewServeMux(), open: map[string]int{}, stats: Stats{Peak: map[string]int{}}}
+	for pattern, e := range map[string]endpoint{
+		"GET mailFolders":                          {"folders", readScope, s.listFolders},
+		"POST mailFolders":                         {"folders", writeScope, s.makeFolder},
+		"GET mailFolders/{folder}":                 {"folders", readScope, s.oneFolder},
+		"GET mailFolders/{folder}/childFolders":    {"folders", readScope, s.listFolders},
+		"POST mailFolders/{folder}/childFolders":   {"folders", writeScope, s.makeFolder},
+		"GET mailFolders/{folder}/messages":        {"list", readScope, s.listMessages},
+		"GET mailFolders/{folder}/messages/delta":  {"delta", readScope, s.delta},
+		"GET messages/{id}":                        {"get", readScope, s.oneMessage},
+		"GET messages/{id}/$value":                 {"value", readScope, s.value},
+		"PATCH messages/{id}":                      {"update", writeScope, s.update},
+		"POST messages/{id}/move":                  {"move", writeScope, s.move},
+		"DELETE messages/{id}":                     {"delete", writeScope, s.remove},
+		"POST messages/{id}/permanentDelete":       {"delete", writeScope, s.remove},
+		"GET mailFolders/{folder}/messages/{id}":   {"get", readScope, s.oneMessage},
+		"PATCH mailFolders/{folder}/messages/{id}": {"update", writeScope, s.update},
+	} {
+		method, path, _ := strings.Cut(pattern, " ")
+		s.mux.HandleFunc(method+" /v1.0/users/{user}/"+path, s.serve(e))
+		s.mux.HandleFunc(method+" /v1.0/me/"+path, s.serve(e))
+	}
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		(*fault.Rule)(nil).Serve(w, r, func() fault.Answer {
+			return fail(http.StatusBadRequest, "BadRequest", "Resource not found for the segment '"+lastSegment(r.URL.Path)+"'.")
+		})
+	})
+	return s
+}
+
+func lastSegment(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// Stats returns the counts so far.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Peak = map[string]int{}
+	for k, v := range s.stats.Peak {
+		st.Peak[k] = v
+	}
+	return st
+}
+
+// Forget voids all delta links.
+func (s *Server) Forget() { s.rounds.forget() }
+
+// endpoint is one operation: its step for faults, what it needs, what it does.
+type endpoint struct {
+	step   string
+	need   permission
+	answer func(*call) fault.Answer
+}
+
+// call is one request of somebody who may make it.
+type call struct {
+	*http.Request
+	mailbox   string
+	immutable bool // Prefer: IdType="ImmutableId"
+	pageSize  int  // Prefer: odata.maxpagesize; 0 = none
+}
+
+// maxBody is above what Graph takes: about 4 MB.
+const maxBody = 4 << 20
+
+func (s *Server) serve(e endpoint) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		c := &call{Request: r}
+		c.readPrefer()
+		claims, denied := s.admit(c, e.need)
+		rule := s.config.Faults.Take(fault.Point{Target: fault.Graph, Step: e.step, Mailbox: c.mailbox, Client: claims.Client})
+		switch {
+		case rule == nil:
+		case rule.Action == fault.Forget:
+			s.Forget()
+		case rule.Action == fault.RefuseToken:
+			denied = refused("Lifetime validation failed, the token is expired.")
+		}
+		leave, full := s.enter(claims.Client, c.mailbox, denied != nil)
+		defer leave()
+		rule.Serve(w, r, func() fault.Answer {
+			switch {
+			case denied != nil:
+				return *denied
+			case full != nil:
+				return *full
+			}
+			return e.answer(c)
+		})
+	}
+}
+
+// enter counts a request; full is the answer if too many of the mailbox run already.
+func (s *Server) enter(client, mailbox string, denied bool) (leave func(), full *fault.Answer) {
+	key := client + " " + mailbox
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Requests++
+	switch {
+	case denied:
+		s.stats.Refused++
+		return func() {}, nil
+	case s.config.Concurrency > 0 && s.open[key] >= s.config.Concurrency:
+		s.stats.Throttled++
+		a := fail(http.StatusTooManyRequests, "ApplicationThrottled", "Application is over its MailboxConcurrency limit.")
+		a.Header.Set("Retry-After", "1")
+		return func() {}, &a
+	}
+	s.open[key]++
+	s.stats.Peak[mailbox] = max(s.stats.Peak[mailbox], s.open[key])
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.open[key]--
+	}, nil
+}
+
+func jsonAnswer(status int, v any) fault.Answer {
+	b, err := json.Marshal(v)
+	if err != nil { // maps of texts and numbers only
+		panic("graphd: " + err.Error())
+	}
+	return fault.Answer{Status: status, Header: http.Header{"Content-Type": {"application/json;odata.metadata=minimal;odata.streaming=true"}}, Body: b}
+}
+
+// fail is an error as Graph writes it.
+func fail(status int, code, message string) fault.Answer {
+	return jsonAnswer(status, map[string]any{"error": map[string]any{
+		"code": code, "message": message,
+		"innerError": map[string]string{"request-id": "6f8a5c2e-0000-4000-8000-000000000000", "date": "2026-01-05T09:30:00"},
+	}})
+}

@@ -1,0 +1,137 @@
+package graph
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"mailporter/workers/internal/fault"
+)
+
+// maxAhead is how much of a message is read before the caller asks for it, in bytes; of a larger one the rest streams.
+const maxAhead = 256 << 10
+
+// ahead fetches the messages that will be wanted next while the caller is busy with one: at 50 ms an answer, a mailbox
+// read one request at a time would give twenty messages a second.
+type ahead struct {
+	queue   []string // ids of the page that were not asked for yet, in its order
+	running map[string]*fetch
+}
+
+// fetch is one message on its way.
+type fetch struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	body   io.ReadCloser
+	err    error
+}
+
+type opener func(ctx context.Context, id string) (io.ReadCloser, error)
+
+// take gives the message id and starts on those behind it. ctx is that of everything that is started.
+func (a *ahead) take(ctx context.Context, id string, open opener) (io.ReadCloser, error) {
+	a.skip(id)
+	f := a.start(ctx, id, open)
+	delete(a.running, id)
+	for _, next := range a.queue[:min(parallel-1, len(a.queue))] {
+		a.start(ctx, next, open)
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		f.drop()
+		return nil, ctx.Err()
+	}
+	if f.err != nil {
+		f.cancel()
+		return nil, f.err
+	}
+	return &taken{f.body, f.cancel}, nil
+}
+
+// skip takes id, and what the caller passed over to come to it, out of the queue.
+func (a *ahead) skip(id string) {
+	for i, q := range a.queue {
+		if q != id {
+			continue
+		}
+		for _, passed := range a.queue[:i] {
+			if f := a.running[passed]; f != nil {
+				f.drop()
+				delete(a.running, passed)
+			}
+		}
+		a.queue = a.queue[i+1:]
+		return
+	}
+}
+
+func (a *ahead) start(ctx context.Context, id string, open opener) *fetch {
+	if f := a.running[id]; f != nil {
+		return f
+	}
+	if a.running == nil {
+		a.running = map[string]*fetch{}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	f := &fetch{cancel: cancel, done: make(chan struct{})}
+	a.running[id] = f
+	go func() {
+		defer close(f.done)
+		f.body, f.err = begin(ctx, id, open)
+	}()
+	return f
+}
+
+// begin reads the first part of a message, for most of them all.
+func begin(ctx context.Context, id string, open opener) (io.ReadCloser, error) {
+	body, err := open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var head bytes.Buffer
+	_, err = io.CopyN(&head, body, maxAhead)
+	if err == io.EOF {
+		return io.NopCloser(&head), body.Close()
+	}
+	if err != nil {
+		return nil, fault.New(fault.Temporary, fmt.Errorf("read a message: %w", errors.Join(err, body.Close())))
+	}
+	return &partly{io.MultiReader(&head, body), body}, nil
+}
+
+// partly is a message whose first bytes are here already.
+type partly struct {
+	io.Reader
+	io.Closer
+}
+
+// taken ends its request when it is closed.
+type taken struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (t *taken) Close() error {
+	defer t.cancel()
+	return t.ReadCloser.Close()
+}
+
+// drop gives up what nobody wants, and waits until it is gone.
+func (f *fetch) drop() {
+	f.cancel()
+	<-f.done
+	if f.body != nil {
+		_ = f.body.Close() // it was given up
+	}
+}
+
+// stop gives up everything.
+func (a *ahead) stop() {
+	for _, f := range a.running {
+		f.drop()
+	}
+	a.running, a.queue = nil, nil
+}
