@@ -41,8 +41,8 @@ func newGraph(t *testing.T, sb *sandbox.Sandbox, c idp.Claims) *graph {
 	return &graph{sandbox: sb, client: client, token: token}
 }
 
-// answer is one of Graph's.
-type answer struct {
+// graphAnswer is one of Graph's.
+type graphAnswer struct {
 	status int
 	header http.Header
 	raw    []byte
@@ -54,7 +54,7 @@ type answer struct {
 	Error  struct{ Code, Message string }
 }
 
-func (g *graph) do(t *testing.T, method, path, body string) answer {
+func (g *graph) do(t *testing.T, method, path, body string) graphAnswer {
 	t.Helper()
 	if !strings.HasPrefix(path, "https://") {
 		path = g.sandbox.GraphURL() + "/v1.0/" + path
@@ -76,7 +76,7 @@ func (g *graph) do(t *testing.T, method, path, body string) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := answer{status: res.StatusCode, header: res.Header, raw: b}
+	a := graphAnswer{status: res.StatusCode, header: res.Header, raw: b}
 	if strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(b, &a); err != nil {
 			t.Fatalf("%s: %v", b, err)
@@ -85,7 +85,7 @@ func (g *graph) do(t *testing.T, method, path, body string) answer {
 	return a
 }
 
-func (a answer) want(t *testing.T, what string, status int, code string) {
+func (a graphAnswer) want(t *testing.T, what string, status int, code string) {
 	t.Helper()
 	if a.status != status || a.Error.Code != code {
 		t.Errorf("%s: %d %s %s, want %d %s", what, a.status, a.Error.Code, a.Error.Message, status, code)

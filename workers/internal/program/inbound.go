@@ -24,11 +24,22 @@ type Inbound struct {
 func (p Inbound) App() daemon.App[setup.Config] {
 	return daemon.App[setup.Config]{
 		Name:  name(p.Protocol),
-		About: "fetches mail over " + p.Protocol.String() + " and hands it to sinks",
+		About: "fetches mail over " + longName(p.Protocol) + " and hands it to sinks",
 		Load:  func(path string) (setup.Config, config.Complaints) { return setup.Load(path, setup.Inbound) },
 		Admin: func(c setup.Config) string { return c.Admin },
 		Run:   p.run,
 	}
+}
+
+// longName is a protocol's as people know it.
+func longName(p tokenclient.Protocol) string {
+	switch p {
+	case tokenclient.Graph:
+		return "Microsoft Graph"
+	case tokenclient.EWS:
+		return "Exchange Web Services"
+	}
+	return p.String()
 }
 
 func name(p tokenclient.Protocol) string { return strings.ToLower(p.String()) + "-worker" }

@@ -25,7 +25,7 @@ type Outbound struct {
 func (p Outbound) App() daemon.App[setup.Config] {
 	return daemon.App[setup.Config]{
 		Name:  name(p.Protocol),
-		About: "takes mail from programs, keeps it in a durable outbox, and sends it over " + p.Protocol.String(),
+		About: "takes mail from programs, keeps it in a durable outbox, and sends it over " + longName(p.Protocol),
 		Load:  func(path string) (setup.Config, config.Complaints) { return setup.Load(path, setup.Outbound) },
 		Admin: func(c setup.Config) string { return c.Admin },
 		Run:   p.run,

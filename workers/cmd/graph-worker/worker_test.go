@@ -1,0 +1,18 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/sandbox"
+	"mailporter/sandbox/idp"
+	"mailporter/workers/internal/program/programtest"
+)
+
+func TestMailArrives(t *testing.T) {
+	programtest.Fetches(t, programtest.Inbound{
+		App: worker.App(), Protocol: tokenclient.Graph, Mechanism: tokenclient.Bearer, Role: "Mail.ReadWrite", Audience: idp.Graph,
+		Address: func(sb *sandbox.Sandbox) string { return strings.TrimPrefix(sb.GraphURL(), "https://") },
+	})
+}
