@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"mailporter/sandbox/admin"
+	"mailporter/sandbox/ewsd"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/mailstore"
@@ -36,6 +37,14 @@ func (s *Sandbox) GmailSMTPAddr() string { return s.addr("gmail-smtp") }
 
 // GraphURL is the base URL of Microsoft Graph: GraphURL() + "/v1.0/users/...".
 func (s *Sandbox) GraphURL() string { return fmt.Sprintf("https://localhost:%d", s.port("graph")) }
+
+// EWSURL is the address of Exchange Web Services.
+func (s *Sandbox) EWSURL() string {
+	return fmt.Sprintf("https://localhost:%d%s", s.port("ews"), ewsd.Path)
+}
+
+// ForgetSync voids all sync states of Exchange Web Services.
+func (s *Sandbox) ForgetSync() { s.ews.Forget() }
 
 // ForgetDelta voids all delta links of Graph.
 func (s *Sandbox) ForgetDelta() { s.graph.Forget() }
@@ -76,7 +85,7 @@ func (s *Sandbox) Stats() admin.Stats {
 	return admin.Stats{
 		TokenRequests: s.TokenRequests(),
 		IMAP:          s.imap[0].Stats(), GmailIMAP: s.imap[1].Stats(),
-		SMTP: s.smtp[0].Stats(), GmailSMTP: s.smtp[1].Stats(), Graph: s.graph.Stats(),
+		SMTP: s.smtp[0].Stats(), GmailSMTP: s.smtp[1].Stats(), Graph: s.graph.Stats(), EWS: s.ews.Stats(),
 		Outbound: len(s.store.Outbound()),
 	}
 }
@@ -95,6 +104,6 @@ func (s *Sandbox) Endpoints() map[string]string {
 	return map[string]string{
 		"authority": s.Authority(), "google-authority": s.GoogleAuthority(), "admin": s.AdminURL(),
 		"imap": s.IMAPAddr(), "smtp": s.SMTPAddr(), "gmail-imap": s.GmailIMAPAddr(), "gmail-smtp": s.GmailSMTPAddr(),
-		"graph": s.GraphURL(),
+		"graph": s.GraphURL(), "ews": s.EWSURL(),
 	}
 }

@@ -67,6 +67,7 @@ type Ports struct {
 	GmailIMAP int `yaml:"gmail-imap"`
 	GmailSMTP int `yaml:"gmail-smtp"`
 	Graph     int `yaml:"graph"`
+	EWS       int `yaml:"ews"`
 	Admin     int `yaml:"admin"`
 }
 
@@ -80,6 +81,8 @@ type Limits struct {
 	IMAPConnections int `yaml:"imap-connections"`
 	// GraphRequests is how many a mailbox takes at a time from one application; default 4, -1 is any number.
 	GraphRequests int `yaml:"graph-requests"`
+	// EWSRequests is how many a mailbox takes at a time; default 27, -1 is any number.
+	EWSRequests int `yaml:"ews-requests"`
 	// MessageSize is the largest message that SMTP takes, in bytes; default 150 MiB.
 	MessageSize int64 `yaml:"message-size"`
 	// IdenticalTokenRequests within five minutes end in AADSTS50196; 0 is any number.
@@ -95,8 +98,10 @@ func (c Config) withDefaults() Config {
 	set(&c.IMAPSecurity, imapd.Implicit)
 	set(&c.Limits.SMTPConnections, 3)
 	set(&c.Limits.GraphRequests, 4)
+	set(&c.Limits.EWSRequests, 27)
 	set(&c.Limits.MessageSize, 150<<20)
 	c.Limits.SMTPConnections, c.Limits.GraphRequests = max(c.Limits.SMTPConnections, 0), max(c.Limits.GraphRequests, 0)
+	c.Limits.EWSRequests = max(c.Limits.EWSRequests, 0)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -142,6 +147,6 @@ func (c Config) Validate() error {
 func (p Ports) all() map[string]int {
 	return map[string]int{
 		"identity": p.Identity, "imap": p.IMAP, "smtp": p.SMTP, "gmail-imap": p.GmailIMAP, "gmail-smtp": p.GmailSMTP,
-		"graph": p.Graph, "admin": p.Admin,
+		"graph": p.Graph, "ews": p.EWS, "admin": p.Admin,
 	}
 }

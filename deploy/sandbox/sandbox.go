@@ -23,6 +23,7 @@ import (
 	"sync"
 
 	"mailporter/sandbox/admin"
+	"mailporter/sandbox/ewsd"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/graphd"
 	"mailporter/sandbox/idp"
@@ -44,6 +45,7 @@ type Sandbox struct {
 	imap      [2]*imapd.Server // Exchange, Gmail
 	smtp      [2]*smtpd.Server
 	graph     *graphd.Server
+	ews       *ewsd.Server
 	listeners map[string]net.Listener
 
 	closers []func() error // in the order of starting
@@ -58,7 +60,7 @@ func Start(c Config) (*Sandbox, error) {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
 	s := &Sandbox{config: c.withDefaults(), faults: &fault.Plan{}, listeners: map[string]net.Listener{}}
-	for _, step := range []func() error{s.openState, s.makeMailboxes, s.listen, s.startIdentity, s.startMail, s.startGraph, s.startAdmin} {
+	for _, step := range []func() error{s.openState, s.makeMailboxes, s.listen, s.startIdentity, s.startMail, s.startGraph, s.startEWS, s.startAdmin} {
 		if err := step(); err != nil {
 			return nil, errors.Join(fmt.Errorf("sandbox: %w", err), s.Close())
 		}
@@ -191,6 +193,18 @@ func (s *Sandbox) startGraph() error {
 		Concurrency: s.config.Limits.GraphRequests, NoDelta: s.config.NoGraphDelta, Log: s.config.Log,
 	})
 	s.serveHTTP("graph", s.graph, secure)
+	return nil
+}
+
+func (s *Sandbox) startEWS() error {
+	secure, err := s.tls()
+	if err != nil {
+		return err
+	}
+	s.ews = ewsd.New(ewsd.Config{
+		Directory: s.directory, Issuer: s.issuer, Store: s.store, Faults: s.faults, Concurrency: s.config.Limits.EWSRequests, Log: s.config.Log,
+	})
+	s.serveHTTP("ews", s.ews, secure)
 	return nil
 }
 

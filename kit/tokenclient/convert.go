@@ -100,6 +100,7 @@ func fromEndpoint(e *brokerv1.Endpoint) Endpoint {
 		ProtocolTimeout: e.GetProtocolTimeout().AsDuration(),
 		Proxy:           e.GetProxy(),
 		TwoLine:         e.GetTwoLineAuthentication(),
+		Impersonate:     e.GetImpersonate(),
 	}
 }
 

@@ -29,6 +29,7 @@ type Endpoint struct {
 	ProtocolTimeout time.Duration // longest silence within a command
 	Proxy           string        // http://host:port or socks5://host:port; empty for none
 	TwoLine         bool          // POP3: AUTH XOAUTH2 on a line of its own, the token on the next
+	Impersonate     bool          // EWS: the token is the application's own, name the mailbox in ExchangeImpersonation
 }
 
 // InboundSettings is the inbound side.

@@ -101,6 +101,7 @@ func settingsOf(s *directory.Section, proxy string) *brokerv1.MailboxSettings {
 			Server: s.Endpoint.Server, Port: uint32(s.Endpoint.Port), Security: securities[s.Endpoint.Security], User: s.Endpoint.User,
 			Mechanism: mechanismOut(s.Mechanism), ConnectTimeout: durationpb.New(s.Endpoint.ConnectTimeout),
 			ProtocolTimeout: durationpb.New(s.Endpoint.ProtocolTimeout), Proxy: proxy, TwoLineAuthentication: s.Endpoint.TwoLine,
+			Impersonate: s.Protocol == directory.EWS && s.Credential != nil && s.Credential.Grant == token.ClientCredentials,
 		},
 		Margin:  durationpb.New(s.Margin),
 		Version: s.Version,

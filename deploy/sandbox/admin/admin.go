@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"mailporter/sandbox/ewsd"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/graphd"
 	"mailporter/sandbox/idp"
@@ -26,6 +27,7 @@ type Stats struct {
 	SMTP          smtpd.Stats  `json:"smtp"`
 	GmailSMTP     smtpd.Stats  `json:"gmail_smtp"`
 	Graph         graphd.Stats `json:"graph"`
+	EWS           ewsd.Stats   `json:"ews"`
 	Outbound      int          `json:"outbound"`
 }
 

@@ -15,6 +15,7 @@ const (
 	IMAP     = "imap"
 	SMTP     = "smtp"
 	Graph    = "graph"
+	EWS      = "ews"
 )
 
 // steps are the moments at which each target asks the plan.
@@ -26,6 +27,7 @@ var steps = map[string][]string{
 	},
 	SMTP:  {"connect", "auth", "mail", "rcpt", "data", "accepted"},
 	Graph: {"folders", "list", "delta", "get", "value", "update", "move", "delete"},
+	EWS:   {"folders", "sync", "find", "get", "value", "update", "move", "delete", "subscribe", "events"},
 }
 
 // An Action is what a rule does to a step.
@@ -34,7 +36,8 @@ type Action string
 // What can go wrong, and which fields of the Rule say how.
 const (
 	// Reply answers with an error instead of doing the step. identity: Status and Body, or AADSTS alone for the real
-	// error of that number; RetryAfter and Header as given. graph: likewise, without AADSTS. imap: Text after the tag ("NO [LIMIT] slow down"; without NO
+	// error of that number; RetryAfter and Header as given. graph: likewise, without AADSTS. ews: the same, or a
+	// response code in Text ("ErrorServerBusy"), RetryAfter as its BackOffMilliseconds. imap: Text after the tag ("NO [LIMIT] slow down"; without NO
 	// or BAD, NO is put before it). smtp: Text ("451 4.3.0 try later").
 	Reply Action = "reply"
 	// Delay waits for Delay and then does the step.
@@ -45,18 +48,18 @@ const (
 	Reset Action = "reset"
 	// LoseAnswer does the step and resets the connection instead of answering: sent, but nobody was told.
 	LoseAnswer Action = "lose-answer"
-	// Cut ends the answer after Bytes bytes: of the HTTP body (identity, graph), or of the first literal of an IMAP FETCH.
+	// Cut ends the answer after Bytes bytes: of the HTTP body (identity, graph, ews), or of the first literal of an IMAP FETCH.
 	Cut Action = "cut"
 	// Trickle sends the answer a byte at a time, header and all, with Delay (default 10 ms) between them, after the first
 	// Bytes bytes at once. With Status or AADSTS the answer is that of Reply.
 	Trickle Action = "trickle"
 	// Bye ends an IMAP session with "* BYE " and Text.
 	Bye Action = "bye"
-	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, smtp auth, graph).
+	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, smtp auth, graph, ews).
 	RefuseToken Action = "refuse-token"
 	// SkewDate does the step and answers with a Date header that is off by Skew (identity).
 	SkewDate Action = "skew-date"
-	// Forget voids all delta links (graph).
+	// Forget voids all delta links (graph), all sync states (ews sync) or subscriptions (ews events).
 	Forget Action = "forget"
 	// Renumber gives the mailbox's INBOX a new UIDVALIDITY just before the step (imap select).
 	Renumber Action = "renumber"
@@ -67,18 +70,19 @@ var actions = map[string][]Action{
 	IMAP:     {Reply, Delay, Stall, Reset, LoseAnswer, Cut, Bye, RefuseToken, Renumber},
 	SMTP:     {Reply, Delay, Stall, Reset, LoseAnswer, RefuseToken},
 	Graph:    {Reply, Delay, Stall, Reset, LoseAnswer, Cut, RefuseToken, Forget},
+	EWS:      {Reply, Delay, Stall, Reset, LoseAnswer, Cut, RefuseToken, Forget},
 }
 
 // A Rule says where, to whom, how often and how a server fails. Empty match fields match everything.
 type Rule struct {
 	// ID is given by Plan.Add when it is empty.
 	ID string `json:"id,omitempty"`
-	// Target is identity, imap, smtp or graph.
+	// Target is identity, imap, smtp, graph or ews.
 	Target string `json:"target"`
 	// Step is when: identity token, google-token, metadata, realm, keys, mex, trust; imap connect, authenticate, login, select, list,
 	// status, create, append, fetch, search, store, copy, move, expunge, idle; smtp connect, auth, mail, rcpt, data (the
 	// message has come in, nothing is stored), accepted (it is stored, the 250 is not sent yet); graph folders, list, delta,
-	// get, value, update, move, delete.
+	// get, value, update, move, delete; ews folders, sync, find, get, value, update, move, delete, subscribe, events.
 	Step string `json:"step,omitempty"`
 	// Mailbox is the address that logged in, or the user of a token request.
 	Mailbox string `json:"mailbox,omitempty"`
@@ -161,7 +165,7 @@ func duration(field, s string) (time.Duration, error) {
 func (r *Rule) Validate() error {
 	known, ok := steps[r.Target]
 	if !ok {
-		return fmt.Errorf("target %q: use identity, imap, smtp or graph", r.Target)
+		return fmt.Errorf("target %q: use identity, imap, smtp, graph or ews", r.Target)
 	}
 	var errs []error
 	if r.Step != "" && !slices.Contains(known, r.Step) {
@@ -183,8 +187,9 @@ func (r *Rule) validateReply() error {
 	switch {
 	case r.Target == Identity && r.AADSTS == 0 && (r.Status < 200 || r.Status > 599):
 		return fmt.Errorf("status %d: a reply of identity needs a status of 200 to 599, or aadsts", r.Status)
-	case r.Target == Graph && (r.Status < 200 || r.Status > 599):
-		return fmt.Errorf("status %d: a reply of graph needs a status of 200 to 599", r.Status)
+	case r.Target == EWS && r.Text != "":
+	case (r.Target == Graph || r.Target == EWS) && (r.Status < 200 || r.Status > 599):
+		return fmt.Errorf("status %d: a reply of %s needs a status of 200 to 599", r.Status, r.Target)
 	case r.Target == IMAP && r.Text == "":
 		return errors.New("text: a reply of imap needs one")
 	case r.Target == SMTP:

@@ -57,6 +57,8 @@ type User struct {
 
 	IMAPDisabled bool `yaml:"imap-disabled"`
 	SMTPDisabled bool `yaml:"smtp-disabled"`
+	// EWSDisabled is the organisation's or the mailbox's switch: 403, as after the retirement of EWS.
+	EWSDisabled bool `yaml:"ews-disabled"`
 	// BasicDisabled refuses the password at the mail servers, as Exchange Online does; without it they behave as an
 	// Exchange on premises.
 	BasicDisabled bool `yaml:"basic-disabled"`

@@ -48,6 +48,7 @@ var rooms = map[string]Layer{
 	"mailporter/workers/internal/imap":     Edge,
 	"mailporter/workers/internal/smtp":     Edge,
 	"mailporter/workers/internal/graph":    Edge,
+	"mailporter/workers/internal/ews":      Edge,
 	"mailporter/workers/internal/sink":     Edge,
 	"mailporter/workers/internal/state":    Edge,
 	"mailporter/workers/internal/intake":   Edge,

@@ -65,7 +65,7 @@ func endpointMessage(e tokenclient.Endpoint) *brokerv1.Endpoint {
 		ConnectTimeout:        durationpb.New(e.ConnectTimeout),
 		ProtocolTimeout:       durationpb.New(e.ProtocolTimeout),
 		Proxy:                 e.Proxy,
-		TwoLineAuthentication: e.TwoLine,
+		TwoLineAuthentication: e.TwoLine, Impersonate: e.Impersonate,
 	}
 }
 

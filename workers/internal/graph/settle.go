@@ -28,7 +28,7 @@ func (s *Source) Settle(ctx context.Context, ids []string) error {
 
 // each does something with every message, as many at a time as Exchange lets. A message that left is done with.
 func (s *Source) each(ctx context.Context, ids []string, do func(context.Context, string) error) error {
-	s.ahead.stop() // its requests would be in the way
+	s.ahead.Stop() // its requests would be in the way
 	slots := make(chan struct{}, parallel)
 	errs := make([]error, len(ids))
 	var running sync.WaitGroup

@@ -8,6 +8,7 @@ import (
 
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/web"
 )
 
 // Source reads one folder. One goroutine at a time uses it.
@@ -15,7 +16,7 @@ type Source struct {
 	*client
 	folders map[string]string // ids by path
 	noDelta bool              // this cloud has none
-	ahead   ahead
+	ahead   web.Ahead
 }
 
 var (
@@ -31,7 +32,7 @@ func New(c Config) (*Source, error) {
 	if err == nil {
 		var cl *client
 		if cl, err = newClient(c); err == nil {
-			return &Source{client: cl, folders: map[string]string{}}, nil
+			return &Source{client: cl, folders: map[string]string{}, ahead: web.Ahead{Parallel: parallel}}, nil
 		}
 	}
 	return nil, fmt.Errorf("mailbox %s: %w", c.Settings.Mailbox, err)
@@ -39,7 +40,7 @@ func New(c Config) (*Source, error) {
 
 // Close ends what was read ahead. The Source may be used again.
 func (s *Source) Close() error {
-	s.ahead.stop()
+	s.ahead.Stop()
 	s.http.CloseIdleConnections()
 	return nil
 }
@@ -55,7 +56,7 @@ const fields = "$select=id,receivedDateTime"
 
 // List implements inbound.Source.
 func (s *Source) List(ctx context.Context, after inbound.Cursor, limit int) (inbound.Page, error) {
-	s.ahead.stop()
+	s.ahead.Stop()
 	at, err := s.readCursor(after)
 	if err != nil {
 		return inbound.Page{}, err
@@ -83,7 +84,7 @@ func (s *Source) pageOf(found []entry, at cursor, more bool) (inbound.Page, erro
 	for _, e := range found {
 		if !listed[e.ID] { // Graph replays entries, even on one page
 			p.Items = append(p.Items, e.item())
-			s.ahead.queue = append(s.ahead.queue, e.ID)
+			s.ahead.Expect(e.ID)
 		}
 		listed[e.ID] = true
 	}
@@ -155,7 +156,7 @@ func (s *Source) forget(err error) error {
 
 // Open implements inbound.Source.
 func (s *Source) Open(ctx context.Context, id string) (io.ReadCloser, error) {
-	return s.ahead.take(ctx, id, s.content)
+	return s.ahead.Take(ctx, id, s.content)
 }
 
 // content is a message's bytes, as a stream. HTTP tells a cut answer from a whole one.

@@ -74,30 +74,27 @@ func Cause(err error) error {
 // ErrSilence says that the server stopped sending in the middle of an answer.
 var ErrSilence = errors.New("the server fell silent in the middle of an answer")
 
-// Body bounds the silence within an answer's body. cancel ends the request; it is called after silence and by Close.
+// Body bounds the silence within an answer's body: a Read that gets nothing for so long ends it. The time in which nobody
+// reads does not count. cancel ends the request; it is called after silence and by Close.
 func Body(body io.ReadCloser, silence time.Duration, cancel context.CancelCauseFunc) io.ReadCloser {
-	return &bounded{body: body, silence: silence, cancel: cancel, timer: time.AfterFunc(silence, func() { cancel(ErrSilence) })}
+	return &bounded{body: body, silence: silence, cancel: cancel}
 }
 
 type bounded struct {
 	body    io.ReadCloser
 	silence time.Duration
 	cancel  context.CancelCauseFunc
-	timer   *time.Timer
 }
 
-// Read gives the server new time with each byte.
+// Read waits for the server as long as silence allows.
 func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.body.Read(p)
-	if n > 0 {
-		b.timer.Reset(b.silence)
-	}
-	return n, err
+	timer := time.AfterFunc(b.silence, func() { b.cancel(ErrSilence) })
+	defer timer.Stop()
+	return b.body.Read(p)
 }
 
 // Close ends the request, whether or not all of it was read.
 func (b *bounded) Close() error {
-	b.timer.Stop()
 	b.cancel(context.Canceled)
 	return b.body.Close()
 }

@@ -337,8 +337,10 @@ type Endpoint struct {
 	Proxy string `protobuf:"bytes,8,opt,name=proxy,proto3" json:"proxy,omitempty"`
 	// POP3: AUTH XOAUTH2 on a line of its own, the token on the next.
 	TwoLineAuthentication bool `protobuf:"varint,9,opt,name=two_line_authentication,json=twoLineAuthentication,proto3" json:"two_line_authentication,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// EWS: the token is the application's own, so every request must name the mailbox in ExchangeImpersonation.
+	Impersonate   bool `protobuf:"varint,10,opt,name=impersonate,proto3" json:"impersonate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
@@ -430,6 +432,13 @@ func (x *Endpoint) GetProxy() string {
 func (x *Endpoint) GetTwoLineAuthentication() bool {
 	if x != nil {
 		return x.TwoLineAuthentication
+	}
+	return false
+}
+
+func (x *Endpoint) GetImpersonate() bool {
+	if x != nil {
+		return x.Impersonate
 	}
 	return false
 }
@@ -1529,7 +1538,7 @@ var File_mailporter_broker_v1_mailbox_service_proto protoreflect.FileDescriptor
 
 const file_mailporter_broker_v1_mailbox_service_proto_rawDesc = "" +
 	"\n" +
-	"*mailporter/broker/v1/mailbox_service.proto\x12\x14mailporter.broker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#mailporter/broker/v1/selector.proto\"\x9d\x03\n" +
+	"*mailporter/broker/v1/mailbox_service.proto\x12\x14mailporter.broker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#mailporter/broker/v1/selector.proto\"\xbf\x03\n" +
 	"\bEndpoint\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12:\n" +
@@ -1539,7 +1548,9 @@ const file_mailporter_broker_v1_mailbox_service_proto_rawDesc = "" +
 	"\x0fconnect_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0econnectTimeout\x12D\n" +
 	"\x10protocol_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0fprotocolTimeout\x12\x14\n" +
 	"\x05proxy\x18\b \x01(\tR\x05proxy\x126\n" +
-	"\x17two_line_authentication\x18\t \x01(\bR\x15twoLineAuthentication\"\xad\x03\n" +
+	"\x17two_line_authentication\x18\t \x01(\bR\x15twoLineAuthentication\x12 \n" +
+	"\vimpersonate\x18\n" +
+	" \x01(\bR\vimpersonate\"\xad\x03\n" +
 	"\x0fInboundSettings\x12\x18\n" +
 	"\afolders\x18\x01 \x03(\tR\afolders\x128\n" +
 	"\n" +

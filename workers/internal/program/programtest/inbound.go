@@ -28,12 +28,13 @@ import (
 
 // Inbound is a worker that fetches mail, and what it needs of a provider.
 type Inbound struct {
-	App       daemon.App[setup.Config]
-	Protocol  tokenclient.Protocol
-	Mechanism tokenclient.Mechanism
-	Role      string // the application's permission: IMAP.AccessAsApp
-	Audience  string // of the tokens
-	Address   func(*sandbox.Sandbox) string
+	App         daemon.App[setup.Config]
+	Protocol    tokenclient.Protocol
+	Mechanism   tokenclient.Mechanism
+	Role        string // the application's permission: IMAP.AccessAsApp
+	Audience    string // of the tokens
+	Impersonate bool   // EWS
+	Address     func(*sandbox.Sandbox) string
 }
 
 const tenant = "6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506"
@@ -129,7 +130,7 @@ func (w Inbound) settings(t *testing.T, sb *sandbox.Sandbox) (all []tokenclient.
 		all = append(all, tokenclient.Settings{
 			Mailbox: mailbox, Direction: tokenclient.Inbound, Protocol: w.Protocol, Margin: time.Second, Version: "1",
 			Endpoint: tokenclient.Endpoint{Server: "localhost", Port: n, Security: tokenclient.TLS, User: mailbox,
-				Mechanism: w.Mechanism, ConnectTimeout: 10 * time.Second, ProtocolTimeout: 10 * time.Second},
+				Mechanism: w.Mechanism, Impersonate: w.Impersonate, ConnectTimeout: 10 * time.Second, ProtocolTimeout: 10 * time.Second},
 			Inbound: tokenclient.InboundSettings{Folders: []string{"INBOX"}, CycleTime: time.Second, DeliverTo: "default",
 				After: []tokenclient.After{tokenclient.Keep, tokenclient.Delete}[i], Junk: tokenclient.JunkCount},
 		})

@@ -1,4 +1,4 @@
-package graph
+package web
 
 import (
 	"bytes"
@@ -13,12 +13,17 @@ import (
 // maxAhead is how much of a message is read before the caller asks for it, in bytes; of a larger one the rest streams.
 const maxAhead = 256 << 10
 
-// ahead fetches the messages that will be wanted next while the caller is busy with one: at 50 ms an answer, a mailbox
-// read one request at a time would give twenty messages a second.
-type ahead struct {
-	queue   []string // ids of the page that were not asked for yet, in its order
+// Ahead fetches the messages that will be wanted next while the caller is busy with one: at 50 ms an answer, a mailbox
+// read one request at a time would give twenty messages a second. The zero value is ready; one goroutine at a time.
+type Ahead struct {
+	Parallel int // most requests at a time; 0 or 1 = none is made before it is asked for
+
+	queue   []string // ids that were not asked for yet, in their order
 	running map[string]*fetch
 }
+
+// Expect adds ids that will be asked for, in this order.
+func (a *Ahead) Expect(ids ...string) { a.queue = append(a.queue, ids...) }
 
 // fetch is one message on its way.
 type fetch struct {
@@ -28,14 +33,15 @@ type fetch struct {
 	err    error
 }
 
-type opener func(ctx context.Context, id string) (io.ReadCloser, error)
+// Opener opens one message.
+type Opener func(ctx context.Context, id string) (io.ReadCloser, error)
 
-// take gives the message id and starts on those behind it. ctx is that of everything that is started.
-func (a *ahead) take(ctx context.Context, id string, open opener) (io.ReadCloser, error) {
+// Take gives the message id and starts on those behind it. ctx is that of everything that is started.
+func (a *Ahead) Take(ctx context.Context, id string, open Opener) (io.ReadCloser, error) {
 	a.skip(id)
 	f := a.start(ctx, id, open)
 	delete(a.running, id)
-	for _, next := range a.queue[:min(parallel-1, len(a.queue))] {
+	for _, next := range a.queue[:min(max(a.Parallel-1, 0), len(a.queue))] {
 		a.start(ctx, next, open)
 	}
 	select {
@@ -52,7 +58,7 @@ func (a *ahead) take(ctx context.Context, id string, open opener) (io.ReadCloser
 }
 
 // skip takes id, and what the caller passed over to come to it, out of the queue.
-func (a *ahead) skip(id string) {
+func (a *Ahead) skip(id string) {
 	for i, q := range a.queue {
 		if q != id {
 			continue
@@ -68,7 +74,7 @@ func (a *ahead) skip(id string) {
 	}
 }
 
-func (a *ahead) start(ctx context.Context, id string, open opener) *fetch {
+func (a *Ahead) start(ctx context.Context, id string, open Opener) *fetch {
 	if f := a.running[id]; f != nil {
 		return f
 	}
@@ -86,7 +92,7 @@ func (a *ahead) start(ctx context.Context, id string, open opener) *fetch {
 }
 
 // begin reads the first part of a message, for most of them all.
-func begin(ctx context.Context, id string, open opener) (io.ReadCloser, error) {
+func begin(ctx context.Context, id string, open Opener) (io.ReadCloser, error) {
 	body, err := open(ctx, id)
 	if err != nil {
 		return nil, err
@@ -128,8 +134,8 @@ func (f *fetch) drop() {
 	}
 }
 
-// stop gives up everything.
-func (a *ahead) stop() {
+// Stop gives up everything that was not taken.
+func (a *Ahead) Stop() {
 	for _, f := range a.running {
 		f.drop()
 	}

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"net/url"
+	"testing"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/sandbox"
+	"mailporter/sandbox/idp"
+	"mailporter/workers/internal/program/programtest"
+)
+
+func TestMailArrives(t *testing.T) {
+	programtest.Fetches(t, programtest.Inbound{
+		App: worker.App(), Protocol: tokenclient.EWS, Mechanism: tokenclient.Bearer, Role: "full_access_as_app", Audience: idp.Outlook365,
+		Impersonate: true, Address: address,
+	})
+}
+
+func address(sb *sandbox.Sandbox) string {
+	u, err := url.Parse(sb.EWSURL())
+	if err != nil {
+		panic(err)
+	}
+	return u.Host
+}
