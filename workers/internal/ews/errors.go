@@ -72,7 +72,7 @@ func said(code, text string, values []value) error {
 	m := codes[code]
 	text = strings.Join(strings.Fields(text), " ")
 	text = strings.ToValidUTF8(text[:min(len(text), 200)], "")
-	e := &fault.Error{Kind: m.kind, Reason: code, Remedy: m.remedy, After: m.after, Err: fmt.Errorf("Exchange answered %s: %s", code, text)}
+	e := &fault.Error{Kind: m.kind, Reason: code, Remedy: m.remedy, After: m.after, Err: fmt.Errorf("the server answered %s: %s", code, text)}
 	if d := backOff(values); d > 0 { // ErrorInternalServerError may wrap an ErrorServerBusy
 		e.Kind, e.After = fault.Throttled, d
 	}
@@ -110,7 +110,7 @@ const maxError = 256 << 10
 
 // refused classifies an answer that is no 200.
 func (c *client) refused(res *http.Response) error {
-	e := &fault.Error{Kind: fault.Temporary, Err: fmt.Errorf("Exchange answered %d%s", res.StatusCode, diagnostics(res.Header))}
+	e := &fault.Error{Kind: fault.Temporary, Err: fmt.Errorf("the server answered %d%s", res.StatusCode, diagnostics(res.Header))}
 	after := web.RetryAfter(res.Header.Get("Retry-After"), time.Now())
 	switch res.StatusCode {
 	case http.StatusUnauthorized:

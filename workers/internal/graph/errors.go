@@ -109,7 +109,7 @@ func (c *client) refused(res *http.Response, body io.Reader) error {
 
 // describe tells what was answered: the message names no correspondents, but it is bounded all the same.
 func describe(res *http.Response, said graphError) error {
-	text := fmt.Sprintf("Graph answered %d", res.StatusCode)
+	text := fmt.Sprintf("the server answered %d", res.StatusCode)
 	for _, part := range []string{said.Code, said.Message} {
 		if part = strings.Join(strings.Fields(part), " "); part != "" {
 			text += " " + strings.ToValidUTF8(part[:min(len(part), 200)], "")
