@@ -98,6 +98,15 @@ type Lease interface {
 	Release(ctx context.Context) error
 }
 
+// Peers tells which workers share the folders of a protocol.
+type Peers interface {
+	// Announce says that a worker lives, for ttl from now, and returns the names of all of its group that do, itself
+	// included, in any order.
+	Announce(ctx context.Context, group, worker string, ttl time.Duration) ([]string, error)
+	// Leave ends that at once. Leaving what was not announced is no error.
+	Leave(ctx context.Context, group, worker string) error
+}
+
 // Quarantined is a message that its sink will never take or its server never render.
 type Quarantined struct {
 	Folder mail.Folder

@@ -19,6 +19,7 @@ type Fleet struct {
 	Sink        func(name string) (Sink, error)
 	Checkpoints Checkpoints
 	Quarantine  Quarantine
+	Share       *Share // nil = every folder is this worker's
 	Options     Options
 	Log         *slog.Logger
 	Metrics     *Metrics
@@ -129,7 +130,7 @@ func (f *Fleet) mover(folder mail.Folder, s tokenclient.Settings, status *Status
 		return nil, err
 	}
 	return &Mover{
-		Folder: folder, Protocol: f.Protocol, Source: source, Sink: sink, Checkpoints: f.Checkpoints, Quarantine: f.Quarantine,
+		Folder: folder, Protocol: f.Protocol, Source: source, Sink: sink, Checkpoints: f.Checkpoints, Quarantine: f.Quarantine, Share: f.Share,
 		Rules: Rules{
 			Cycle: s.Inbound.CycleTime, MaxSize: s.Inbound.MaxSize, MaxNumber: s.Inbound.MaxNumber,
 			CountJunk: s.Inbound.Junk == tokenclient.JunkCount && folder.Name == s.Inbound.Folders[0],

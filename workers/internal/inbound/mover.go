@@ -51,6 +51,7 @@ type Mover struct {
 	Sink        Sink
 	Checkpoints Checkpoints
 	Quarantine  Quarantine
+	Share       *Share // nil = every folder is this worker's
 	Rules       Rules
 	Options     Options
 	Log         *slog.Logger
@@ -68,13 +69,19 @@ func (m *Mover) Run(ctx context.Context) {
 	m.stubborn = map[string]int{}
 	m.Log = m.Log.With("mailbox", m.Folder.Mailbox, "folder", m.Folder.Name, "protocol", m.Protocol)
 	for ctx.Err() == nil {
+		if !m.Share.Mine(m.Folder) {
+			m.Status.elsewhere()
+			if m.Share.await(ctx, m.Folder); ctx.Err() != nil {
+				break
+			}
+		}
 		lease, err := m.Checkpoints.Lease(ctx, m.Folder, m.Options.Lease)
 		switch {
 		case err == nil:
 			m.hold(ctx, lease)
 		case errors.Is(err, ErrLeased):
 			m.Status.elsewhere()
-			pause(ctx, m.Options.Lease/3)
+			pause(ctx, m.Options.Lease/10)
 		case ctx.Err() == nil:
 			pause(ctx, m.failed(err))
 		}
@@ -84,6 +91,8 @@ func (m *Mover) Run(ctx context.Context) {
 
 // hold works under one lease.
 func (m *Mover) hold(ctx context.Context, l Lease) {
+	ctx, stop := m.Share.while(ctx, m.Folder)
+	defer stop()
 	h := keep(ctx, l, m.Options.Lease, m.Options.Grace)
 	for h.next.Err() == nil {
 		m.turn(h)

@@ -2,9 +2,12 @@ package program
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"sync"
 
 	"mailporter/kit/config"
 	"mailporter/kit/daemon"
@@ -64,16 +67,29 @@ func (p Inbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err 
 	defer func() { err = errors.Join(err, broker.Close()) }()
 	fleet := p.fleet(f, c, broker, store)
 	fleet.Sink = sinks.find
-	pinged := make(chan struct{})
-	go func() { defer close(pinged); ping(ctx, f.Health, store) }()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { ping(ctx, f.Health, store) })
+	if peers := store.Peers(); peers != nil {
+		fleet.Share = inbound.NewShare(peers, p.Protocol.String(), workerName(), f.Log)
+		if err := fleet.Share.Announce(ctx); err != nil {
+			f.Log.Warn("cannot see the other workers yet", "error", err)
+		}
+		beside.Go(func() { fleet.Share.Run(ctx) })
+	}
 	err = broker.WatchMailboxes(ctx, p.Protocol, tokenclient.Inbound, func(all []tokenclient.Settings) {
 		f.Log.Info("mailboxes", "count", len(all))
 		fleet.Set(ctx, all)
 		f.Health.SetReady("broker", nil)
 	})
 	fleet.Wait()
-	<-pinged
 	return err
+}
+
+// workerName is another one for every start: a worker that came back is not the one that died.
+func workerName() string {
+	host, _ := os.Hostname() // only for people
+	return host + "-" + rand.Text()
 }
 
 func (p Inbound) fleet(f *daemon.Frame, c setup.Config, broker tokenclient.Broker, store setup.Store) *inbound.Fleet {

@@ -29,6 +29,8 @@ type Store interface {
 	Checkpoints() inbound.Checkpoints
 	Quarantine() inbound.Quarantine
 	Deliveries() inbound.Deliveries
+	// Peers is nil if nobody else can use the state.
+	Peers() inbound.Peers
 	Outbox() outbound.Outbox
 	// Ping says whether it works, for /readyz.
 	Ping() error

@@ -11,9 +11,10 @@ import (
 	"mailporter/workers/internal/mail"
 )
 
-// State is Checkpoints and Quarantine in memory. The zero value is empty.
+// State is Checkpoints, Quarantine and Peers in memory. The zero value is empty.
 type State struct {
 	mu      sync.Mutex
+	peers   map[[2]string]time.Time // until when, by group and worker
 	folders map[mail.Folder]*checkpoint
 	noted   []inbound.Quarantined
 }
@@ -21,6 +22,7 @@ type State struct {
 var (
 	_ inbound.Checkpoints = (*State)(nil)
 	_ inbound.Quarantine  = (*State)(nil)
+	_ inbound.Peers       = (*State)(nil)
 )
 
 // checkpoint is what is known of one folder.
@@ -117,6 +119,30 @@ func (l *lease) Release(context.Context) error {
 	if l.at.fence == l.fence {
 		l.at.until = time.Time{}
 	}
+	return nil
+}
+
+// Announce implements inbound.Peers.
+func (s *State) Announce(ctx context.Context, group, worker string, ttl time.Duration) (all []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.peers == nil {
+		s.peers = map[[2]string]time.Time{}
+	}
+	s.peers[[2]string{group, worker}] = time.Now().Add(ttl)
+	for name, until := range s.peers {
+		if name[0] == group && time.Now().Before(until) {
+			all = append(all, name[1])
+		}
+	}
+	return all, ctx.Err()
+}
+
+// Leave implements inbound.Peers.
+func (s *State) Leave(_ context.Context, group, worker string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.peers, [2]string{group, worker})
 	return nil
 }
 

@@ -27,3 +27,10 @@ func TestDeliveriesInMemory(t *testing.T) {
 		return func(*testing.T) inbound.Deliveries { return d }
 	})
 }
+
+func TestPeersInMemory(t *testing.T) {
+	inboundtest.Peers(t, func(*testing.T) func(*testing.T) inbound.Peers {
+		s := &inboundtest.State{}
+		return func(*testing.T) inbound.Peers { return s }
+	})
+}

@@ -107,6 +107,9 @@ func (s *Store) Checkpoints() inbound.Checkpoints { return checkpoints{s} }
 // Quarantine is the part that remembers what was passed over.
 func (s *Store) Quarantine() inbound.Quarantine { return quarantine{s} }
 
+// Peers is nil: a folder serves one process, which has every folder of the mailboxes to itself.
+func (s *Store) Peers() inbound.Peers { return nil }
+
 // Deliveries is the part that remembers what sinks handed over.
 func (s *Store) Deliveries() inbound.Deliveries { return deliveries{s} }
 

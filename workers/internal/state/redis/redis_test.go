@@ -94,6 +94,11 @@ func TestQuarantine(t *testing.T) {
 	inboundtest.Quarantine(t, fresh(redistest.Start(t).URL(), (*Store).Quarantine))
 }
 
+func TestPeers(t *testing.T) {
+	t.Parallel()
+	inboundtest.Peers(t, fresh(redistest.Start(t).URL(), (*Store).Peers))
+}
+
 func TestDeliveries(t *testing.T) {
 	t.Parallel()
 	inboundtest.Deliveries(t, fresh(redistest.Start(t).URL(), (*Store).Deliveries))

@@ -76,6 +76,9 @@ func (s *Store) Checkpoints() inbound.Checkpoints { return checkpoints{s} }
 // Quarantine is the part that remembers what was passed over.
 func (s *Store) Quarantine() inbound.Quarantine { return quarantine{s} }
 
+// Peers is the part that knows which workers share the folders.
+func (s *Store) Peers() inbound.Peers { return peers{s} }
+
 // Deliveries is the part that remembers what sinks handed over.
 func (s *Store) Deliveries() inbound.Deliveries { return deliveries{s} }
 
