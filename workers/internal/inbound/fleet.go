@@ -26,6 +26,7 @@ type Fleet struct {
 	Board       *Board
 
 	mu      sync.Mutex
+	turns   chan struct{}
 	running map[mail.Folder]*running
 	movers  sync.WaitGroup
 }
@@ -94,6 +95,7 @@ func (f *Fleet) start(ctx context.Context, folder mail.Folder, s tokenclient.Set
 	r := &running{settings: s, stop: stop, done: make(chan struct{})}
 	if f.running == nil {
 		f.running = map[mail.Folder]*running{}
+		f.turns = make(chan struct{}, f.Options.withDefaults().Cycles)
 	}
 	f.running[folder] = r
 	f.movers.Go(func() {
@@ -135,6 +137,6 @@ func (f *Fleet) mover(folder mail.Folder, s tokenclient.Settings, status *Status
 			Cycle: s.Inbound.CycleTime, MaxSize: s.Inbound.MaxSize, MaxNumber: s.Inbound.MaxNumber,
 			CountJunk: s.Inbound.Junk == tokenclient.JunkCount && folder.Name == s.Inbound.Folders[0],
 		},
-		Options: f.Options, Log: f.Log, Metrics: f.Metrics, Status: status,
+		Options: f.Options, Turns: f.turns, Log: f.Log, Metrics: f.Metrics, Status: status,
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,6 +163,47 @@ func TestAThousandMailboxesStartAndStop(t *testing.T) {
 			if s.State != "waiting" {
 				t.Fatalf("%d characters: %s", len(s.Mailbox), s.State)
 			}
+		}
+		cancel()
+		c.fleet.Wait()
+	})
+}
+
+// crowded counts how many folders are listed at a time.
+type crowded struct {
+	inbound.Source
+	now, most *atomic.Int32
+}
+
+func (c crowded) List(ctx context.Context, after inbound.Cursor, limit int) (inbound.Page, error) {
+	n := c.now.Add(1)
+	defer c.now.Add(-1)
+	for most := c.most.Load(); n > most && !c.most.CompareAndSwap(most, n); most = c.most.Load() {
+	}
+	time.Sleep(time.Second) // a slow server
+	return c.Source.List(ctx, after, limit)
+}
+
+// TestAFewAtATime: many folders take turns, and each has its turn.
+func TestAFewAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrew()
+		var now, most atomic.Int32
+		c.fleet.Options.Cycles = 5
+		c.fleet.Source = func(tokenclient.Settings, string) (inbound.Source, error) {
+			return crowded{source{&server{kind: byUID}}, &now, &most}, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		c.fleet.Set(ctx, boxes(50))
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		for _, s := range c.states() {
+			if !strings.HasSuffix(s, "=waiting") {
+				t.Errorf("%s had no turn", s)
+			}
+		}
+		if most.Load() != 5 {
+			t.Errorf("%d folders were listed at a time, want 5", most.Load())
 		}
 		cancel()
 		c.fleet.Wait()

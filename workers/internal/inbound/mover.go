@@ -24,6 +24,7 @@ type Options struct {
 	Grace    time.Duration // what a running message may take when the process must end; 15 s
 	Puts     int           // how many messages are put side by side; 8
 	Page     int           // messages per page; 100
+	Cycles   int           // how many folders of a process are read at a time; the others wait their turn; 64
 	SpoolDir string        // for large messages; the system's temporary folder
 }
 
@@ -40,6 +41,9 @@ func (o Options) withDefaults() Options {
 	if o.Page <= 0 {
 		o.Page = 100
 	}
+	if o.Cycles <= 0 {
+		o.Cycles = 64
+	}
 	return o
 }
 
@@ -54,6 +58,7 @@ type Mover struct {
 	Share       *Share // nil = every folder is this worker's
 	Rules       Rules
 	Options     Options
+	Turns       chan struct{} // has room for as many as may run a cycle at a time; nil = any number
 	Log         *slog.Logger
 	Metrics     *Metrics
 	Status      *Status
@@ -108,8 +113,12 @@ func (m *Mover) hold(ctx context.Context, l Lease) {
 
 // turn is one cycle and the wait after it.
 func (m *Mover) turn(h *hold) {
+	if !m.enter(h.next) {
+		return
+	}
 	m.Status.begin()
 	full, err := m.cycle(h)
+	m.leave()
 	switch {
 	case h.next.Err() != nil:
 		return
@@ -121,6 +130,25 @@ func (m *Mover) turn(h *hold) {
 	default:
 		m.succeeded(h)
 		m.rest(h, full)
+	}
+}
+
+// enter waits for this folder's turn; false: ctx ended.
+func (m *Mover) enter(ctx context.Context) bool {
+	if m.Turns == nil {
+		return true
+	}
+	select {
+	case m.Turns <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (m *Mover) leave() {
+	if m.Turns != nil {
+		<-m.Turns
 	}
 }
 
