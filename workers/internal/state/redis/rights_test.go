@@ -45,6 +45,8 @@ func TestRights(t *testing.T) {
 	server.User("worker", password, rights(t))
 	p := place{url: server.URLOf("worker", password), root: server.URL(), roots: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: ca.Pool()}}
 	t.Run("quarantine", func(t *testing.T) { inboundtest.Quarantine(t, freshAt(p, (*Store).Quarantine)) })
+	t.Run("deliveries", func(t *testing.T) { inboundtest.Deliveries(t, freshAt(p, (*Store).Deliveries)) })
+	t.Run("peers", func(t *testing.T) { inboundtest.Peers(t, freshAt(p, (*Store).Peers)) })
 	t.Run("outbox", func(t *testing.T) { outboundtest.Outbox(t, freshAt(p, (*Store).Outbox)) })
 	throughATurmoil(t, p, func() {})
 	p.quiet(t)

@@ -24,6 +24,8 @@ import (
 func suites(t *testing.T, p place) {
 	t.Run("checkpoints", func(t *testing.T) { inboundtest.Checkpoints(t, freshAt(p, (*Store).Checkpoints)) })
 	t.Run("quarantine", func(t *testing.T) { inboundtest.Quarantine(t, freshAt(p, (*Store).Quarantine)) })
+	t.Run("deliveries", func(t *testing.T) { inboundtest.Deliveries(t, freshAt(p, (*Store).Deliveries)) })
+	t.Run("peers", func(t *testing.T) { inboundtest.Peers(t, freshAt(p, (*Store).Peers)) })
 	t.Run("outbox", func(t *testing.T) { outboundtest.Outbox(t, freshAt(p, (*Store).Outbox)) })
 }
 
