@@ -128,7 +128,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 	in := tokenclient.Settings{
 		Mailbox: "a", Direction: tokenclient.Inbound, Protocol: tokenclient.IMAP, Margin: 10 * time.Second, Version: "v1",
 		Endpoint: tokenclient.Endpoint{Server: "mail.example", Port: 993, Security: tokenclient.TLS, User: "u", Mechanism: tokenclient.XOAUTH2,
-			ConnectTimeout: time.Second, ProtocolTimeout: time.Minute, Proxy: "socks5://p:1", TwoLine: true},
+			ConnectTimeout: time.Second, ProtocolTimeout: time.Minute, Proxy: "socks5://p:1", TwoLine: true, Impersonate: true},
 		Inbound: tokenclient.InboundSettings{Folders: []string{"INBOX", "x"}, CycleTime: time.Minute, MaxSize: 1 << 40, MaxNumber: 7,
 			After: tokenclient.Move, AfterFolder: "done", FailedFolder: "bad", Junk: tokenclient.JunkRead, DeliverTo: "desk"},
 	}
