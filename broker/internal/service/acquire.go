@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -214,10 +216,19 @@ func (c *call) reject(ctx context.Context, s *directory.Section, refused secret.
 // reportOf is a report as the triage wants it.
 func reportOf(s *directory.Section, req *brokerv1.ReportRejectionRequest) triage.Report {
 	return triage.Report{
-		Side: sideName(s), Version: s.Version, Server: clip(req.GetServer()), Reply: clip(req.GetReply()), Token: secret.Fingerprint(req.GetFingerprint()),
+		Side: sideName(s), Version: s.Version, Server: clip(serverOf(s, req)), Reply: clip(req.GetReply()), Token: secret.Fingerprint(req.GetFingerprint()),
 		Claims:  req.GetKind() == brokerv1.RejectionKind_REJECTION_KIND_CLAIMS_CHALLENGE,
 		Session: req.GetKind() == brokerv1.RejectionKind_REJECTION_KIND_SESSION_EXPIRED,
 	}
+}
+
+// serverOf is who refused the token: where workers do not tell, it is the configured one. Without a name, refusals of servers
+// that have nothing to do with one another would look like one disturbance.
+func serverOf(s *directory.Section, req *brokerv1.ReportRejectionRequest) string {
+	if told := req.GetServer(); told != "" {
+		return told
+	}
+	return net.JoinHostPort(s.Endpoint.Server, strconv.Itoa(s.Endpoint.Port))
 }
 
 func sideName(s *directory.Section) string {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"mailporter/broker/internal/directory"
 	"mailporter/broker/internal/keeper"
 	"mailporter/kit/secret"
 
@@ -48,5 +49,23 @@ func TestWhatTheMailServerSays(t *testing.T) {
 	}
 	if st := state(); st.GetState() != brokerv1.State_STATE_HEALTHY || st.GetReason() != "" {
 		t.Errorf("after a reset: %v", st)
+	}
+}
+
+// TestWhoRefused: servers must be told apart even where workers do not name them.
+func TestWhoRefused(t *testing.T) {
+	one := &directory.Section{Endpoint: directory.Endpoint{Server: "imap.one.example", Port: 993}}
+	other := &directory.Section{Endpoint: directory.Endpoint{Server: "imap.other.example", Port: 993}}
+	sum := sha256.Sum256([]byte("MARKER-token"))
+	silent := &brokerv1.ReportRejectionRequest{Fingerprint: sum[:]}
+	named := &brokerv1.ReportRejectionRequest{Fingerprint: sum[:], Server: "imap-7.one.example:993"}
+	if got := reportOf(one, silent).Server; got != "imap.one.example:993" {
+		t.Errorf("not told: %q", got)
+	}
+	if reportOf(one, silent).Server == reportOf(other, silent).Server {
+		t.Error("two servers look like one")
+	}
+	if got := reportOf(one, named).Server; got != "imap-7.one.example:993" {
+		t.Errorf("told: %q", got)
 	}
 }

@@ -68,11 +68,16 @@ func wanted(t *testing.T, usual uint64) []uint64 {
 	if s, ok := os.LookupEnv("SIM_SEEDS"); ok {
 		n = number(t, "SIM_SEEDS", s)
 	}
-	return slices.Collect(func(yield func(uint64) bool) {
-		for i := uint64(0); i < n && yield(i); i++ {
-		}
-	})
+	seeds := slices.Clone(found)
+	for i := range n {
+		seeds = append(seeds, i)
+	}
+	return seeds
 }
+
+// found are seeds that showed a mistake once and lie beyond the usual ones: two refused versions of a credential that
+// freed each other.
+var found = []uint64{10324}
 
 func number(t *testing.T, name, s string) uint64 {
 	n, err := strconv.ParseUint(s, 10, 64)
