@@ -72,7 +72,7 @@ func (c *client) send(ctx context.Context, r request, t tokenclient.Token) (*htt
 	if silence <= 0 {
 		silence = c.config.Settings.Endpoint.ProtocolTimeout
 	}
-	res.Body = web.Body(res.Body, silence, cancel)
+	res.Body = web.Body(ctx, res.Body, silence, cancel)
 	if res.StatusCode == http.StatusOK {
 		return res, nil
 	}

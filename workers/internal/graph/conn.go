@@ -95,7 +95,7 @@ func (c *client) send(ctx context.Context, r request, t tokenclient.Token) (io.R
 		cancel(err)
 		return nil, fault.New(fault.Temporary, web.Cause(err))
 	}
-	body := web.Body(res.Body, c.config.Settings.Endpoint.ProtocolTimeout, cancel)
+	body := web.Body(ctx, res.Body, c.config.Settings.Endpoint.ProtocolTimeout, cancel)
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
 		return body, nil
 	}

@@ -34,6 +34,7 @@ const (
 	peerBeat = 2 * time.Second  // how often a worker says that it lives
 	peerLife = 10 * time.Second // how long the others believe it
 	orphaned = 2 * time.Minute  // how long a folder waits for the worker it belongs to
+	adopted  = 10 * time.Minute // how long another one reads it then, before the first may try again
 )
 
 // Announce tells the others of this worker and learns of them, before the first folder is taken.
@@ -137,26 +138,34 @@ func (s *Share) await(ctx context.Context, f mail.Folder) {
 	}
 }
 
-// while is a context that ends when the folder becomes another worker's. Who adopted a folder that was not his keeps it
-// until workers come or go.
+// while is a context that ends when the folder becomes another worker's, and for a folder that was adopted after a while:
+// the worker it belongs to may be well again.
 func (s *Share) while(ctx context.Context, f mail.Folder) (context.Context, context.CancelFunc) {
 	ctx, stop := context.WithCancel(ctx)
 	if s == nil {
 		return ctx, stop
 	}
-	_, changed := s.mine(f)
+	mine, changed := s.mine(f)
 	go func() {
 		defer stop()
+		var over <-chan time.Time
+		if !mine {
+			t := time.NewTimer(adopted)
+			defer t.Stop()
+			over = t.C
+		}
 		for {
 			select {
 			case <-changed:
+			case <-over:
+				return
 			case <-ctx.Done():
 				return
 			}
-			var mine bool
 			if mine, changed = s.mine(f); !mine {
 				return
 			}
+			over = nil
 		}
 	}()
 	return ctx, stop

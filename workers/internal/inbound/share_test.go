@@ -177,8 +177,8 @@ func TestOrphans(t *testing.T) {
 			t.Errorf("%d of 300 folders are read", good.held())
 		}
 		bad.state.leases.Store(false)
-		third := newPod(t, shared, "third", boxes(300)) // workers come or go: everybody gets his own again
-		after(10 * time.Minute)
+		third := newPod(t, shared, "third", boxes(300))
+		after(20 * time.Minute) // what was adopted is given back
 		mustHold(t, "in the end", 300, good, bad, third)
 		for _, p := range []*pod{good, bad, third} {
 			p.stop()

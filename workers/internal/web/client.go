@@ -75,22 +75,29 @@ func Cause(err error) error {
 var ErrSilence = errors.New("the server fell silent in the middle of an answer")
 
 // Body bounds the silence within an answer's body: a Read that gets nothing for so long ends it. The time in which nobody
-// reads does not count. cancel ends the request; it is called after silence and by Close.
-func Body(body io.ReadCloser, silence time.Duration, cancel context.CancelCauseFunc) io.ReadCloser {
-	return &bounded{body: body, silence: silence, cancel: cancel}
+// reads does not count. ctx is the request's; cancel ends it, after silence and by Close. A body that ends after its
+// request did was not read whole, whatever its last Read says.
+func Body(ctx context.Context, body io.ReadCloser, silence time.Duration, cancel context.CancelCauseFunc) io.ReadCloser {
+	return &bounded{ctx: ctx, body: body, silence: silence, cancel: cancel}
 }
 
 type bounded struct {
+	ctx     context.Context
 	body    io.ReadCloser
 	silence time.Duration
 	cancel  context.CancelCauseFunc
 }
 
-// Read waits for the server as long as silence allows.
+// Read waits for the server as long as silence allows. To end a request is to say goodbye over TLS first; a server that
+// answers it by ending its answer in due form makes io.EOF of a cut.
 func (b *bounded) Read(p []byte) (int, error) {
 	timer := time.AfterFunc(b.silence, func() { b.cancel(ErrSilence) })
 	defer timer.Stop()
-	return b.body.Read(p)
+	n, err := b.body.Read(p)
+	if err == io.EOF && b.ctx.Err() != nil {
+		err = context.Cause(b.ctx)
+	}
+	return n, err
 }
 
 // Close ends the request, whether or not all of it was read.

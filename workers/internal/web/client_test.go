@@ -87,7 +87,7 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		b := Body(io.NopCloser(&endless{ctx, 100}), 10*time.Second, cancel)
+		b := Body(ctx, io.NopCloser(&endless{ctx, 100}), 10*time.Second, cancel)
 		start := time.Now()
 		got, err := io.ReadAll(b)
 		if len(got) != 100 || !errors.Is(err, ErrSilence) || time.Since(start) != 110*time.Second {
@@ -97,6 +97,17 @@ func TestBody(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestBodyOfAnEndedRequest: an answer that ends in due form once nobody wants it any more is not whole.
+func TestBodyOfAnEndedRequest(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	b := Body(ctx, io.NopCloser(strings.NewReader("half of it")), time.Minute, cancel)
+	stopped := errors.New("the worker stops")
+	cancel(stopped)
+	if _, err := io.ReadAll(b); !errors.Is(err, stopped) {
+		t.Errorf("%v: half a message counts as a whole one", err)
+	}
 }
 
 // TestCause: a client's error is told without the address.
