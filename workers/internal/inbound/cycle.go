@@ -3,6 +3,7 @@ package inbound
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mailporter/workers/internal/fault"
@@ -29,7 +30,9 @@ func (m *Mover) cycle(h *hold) (full bool, err error) {
 			return false, err
 		}
 		n, err := m.page(h, page)
-		got += n
+		if got += n; n > 0 {
+			m.failures = 0 // the way is open: what failed may be tried soon
+		}
 		if err != nil || !page.More || h.next.Err() != nil {
 			return false, err
 		}
@@ -48,20 +51,42 @@ func (m *Mover) list(h *hold, cursor Cursor, limit int) (Page, error) {
 	return m.Source.List(h.next, nil, limit)
 }
 
-// page moves one page, in the order Put, Settle, Save. It returns how many messages reached the sink. After an error what
-// reached the sink is settled, but the cursor stays.
+// page moves one page, in the order Put, Settle, Save. It returns how many messages reached the sink for the first time.
+// After an error what reached the sink is settled, but the cursor stays.
 func (m *Mover) page(h *hold, page Page) (got int, err error) {
 	p := &pass{mover: m, hold: h}
 	err = p.carry(page.Items)
+	got = m.remember(p)
 	if failed := p.settle(); failed != nil {
-		return len(p.delivered), errors.Join(err, failed)
+		return got, errors.Join(err, failed)
 	}
 	if err != nil {
-		return len(p.delivered), err
+		return got, err
 	}
 	// Not before Settle: a cursor that runs ahead leaves mail unsettled for ever.
 	if err := h.save(page.Next); err != nil {
-		return len(p.delivered), fmt.Errorf("save the cursor: %w", err)
+		return got, fmt.Errorf("save the cursor: %w", err)
 	}
-	return len(p.delivered), nil
+	m.carried = nil
+	return got, nil
+}
+
+// handle is one message as a page has it. Neither half alone will do: an ID may come to mean another message, and two
+// messages may share a key by mistake.
+type handle struct{ id, key string }
+
+func (it Item) handle() handle { return handle{it.ID, it.Key} }
+
+// remember notes what the sink has of this page, so that one message that fails does not bring all others again, and
+// counts what is new.
+func (m *Mover) remember(p *pass) (fresh int) {
+	known := make(map[handle]bool, len(p.delivered)+len(p.again))
+	for _, it := range slices.Concat(p.delivered, p.again) {
+		if !m.carried[it.handle()] {
+			fresh++
+		}
+		known[it.handle()] = true
+	}
+	m.carried = known
+	return fresh
 }

@@ -207,6 +207,8 @@ type sink struct {
 	bodies map[string]string // by key
 	order  []string
 	fail   map[string]error // by key
+	moody  int              // every so many Puts one fails; 0 = none
+	puts   int
 	slow   time.Duration
 	most   int // Puts that ran side by side
 	now    int
@@ -230,6 +232,9 @@ func (s *sink) Put(ctx context.Context, _ mail.Folder, it inbound.Item, b mail.B
 	defer s.mu.Unlock()
 	if err := s.fail[it.Key]; err != nil {
 		return err
+	}
+	if s.puts++; s.moody > 0 && s.puts%s.moody == 0 {
+		return errors.New("not now")
 	}
 	if s.bodies == nil {
 		s.bodies = map[string]string{}

@@ -63,9 +63,10 @@ type Mover struct {
 	Metrics     *Metrics
 	Status      *Status
 
-	failures int            // attempts in a row that failed
-	planned  int            // sessions in a row that ended with their token
-	stubborn map[string]int // by Item.Key: passes in a row that could not get this message through
+	failures int             // attempts in a row that failed
+	planned  int             // sessions in a row that ended with their token
+	stubborn map[string]int  // by Item.Key: passes in a row that could not get this message through
+	carried  map[handle]bool // what the sink has of a page that is not done
 }
 
 // Run moves mail until ctx ends; then the running messages end, and the lease goes to the next worker.

@@ -243,6 +243,25 @@ func (r *rig) mustBeQuarantined(t *testing.T, reason string, aside bool) {
 	}
 }
 
+// TestAMoodySink: a sink that now and then says no gets everything soon, and hardly anything twice.
+func TestAMoodySink(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(&server{kind: byUID, remove: remove})
+			r.mover.Options.Page, r.sink.moody = 100, 20
+			r.server.add(letters(1000)...)
+			r.runFor(t, time.Minute)
+			r.mustHave(t, 1000)
+			if r.sink.puts > 1000*110/100 {
+				t.Errorf("1000 messages took %d puts", r.sink.puts)
+			}
+			if noted, err := r.state.List(t.Context(), "", 10); err != nil || len(noted) > 0 {
+				t.Errorf("quarantine: %+v, %v", noted, err)
+			}
+		})
+	}
+}
+
 func TestAnOutageOfTheSinkQuarantinesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(&server{kind: byUID, remove: true})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ type pass struct {
 
 	mu        sync.Mutex
 	delivered []Item // the sink has them
+	again     []Item // it had them before, and they were not put again
 	gone      []string
 	refused   []refusal // never to be delivered
 	failed    []failure // to be tried again
@@ -56,16 +58,22 @@ func (p *pass) carry(items []Item) error {
 	return stopped
 }
 
-// pick leaves out what is listed twice, too large, or was passed over before.
+// pick leaves out what is listed twice, too large, was passed over before, or is in the sink already. One of these is put
+// again: that the sink takes it shows that it is there, and what fails beside it is to blame itself.
 func (p *pass) pick(items []Item) ([]Item, error) {
 	m := p.mover
-	seen := map[string]bool{}
+	seen, probe := map[string]bool{}, false
 	var todo []Item
 	for _, it := range items {
 		if seen[it.ID] {
 			continue
 		}
 		seen[it.ID] = true
+		if m.carried[it.handle()] && probe {
+			p.again = append(p.again, it)
+			continue
+		}
+		probe = probe || m.carried[it.handle()]
 		noted, err := m.Quarantine.Has(p.hold.work, m.Folder, it.Key)
 		switch {
 		case err != nil:
@@ -186,14 +194,14 @@ func (p *pass) put(it Item, body *spooled) {
 
 // settle settles what the sink has.
 func (p *pass) settle() error {
-	if len(p.delivered)+len(p.gone) == 0 {
+	if len(p.delivered)+len(p.again)+len(p.gone) == 0 {
 		return nil
 	}
 	if p.hold.work.Err() != nil {
 		return context.Cause(p.hold.work) // somebody else may have the folder
 	}
 	ids := append([]string(nil), p.gone...)
-	for _, it := range p.delivered {
+	for _, it := range slices.Concat(p.delivered, p.again) {
 		ids = append(ids, it.ID)
 		delete(p.mover.stubborn, it.Key)
 	}
@@ -232,6 +240,9 @@ func (p *pass) verdict() error {
 // server is there; that the sink is, only another message can prove.
 func (p *pass) hopeless(f failure) bool {
 	kind := fault.Of(f.err)
+	if p.mover.carried[f.item.handle()] {
+		return false // the sink has it
+	}
 	if kind != fault.Temporary || needsHuman(f.err) || errors.Is(f.err, ErrSessionOver) || p.hold.next.Err() != nil {
 		return false
 	}
