@@ -13,7 +13,7 @@ SEEDS    ?= 4000
 
 export GOTOOLCHAIN ?= auto
 
-.PHONY: all help build demo test simulate interop bench check fuzz generate baseline clean tools grpcurl \
+.PHONY: all help build demo test simulate interop fleet bench check fuzz generate baseline clean tools grpcurl \
 	check-format check-vet check-proto check-generated check-house check-modules
 
 all: build
@@ -41,6 +41,10 @@ simulate: ## the broker fleet in SEEDS (4000) simulated worlds of trouble; SIM_S
 interop: build ## imap-worker and smtp-worker against real Dovecot and Postfix on high loopback ports; installs them
 	deploy/ensure dovecot-imapd dovecot-lmtpd postfix
 	bin/interop -bin bin
+
+fleet: build ## workers that share mailboxes, kill -9 of one after the other; MESSAGES=10000 FOR=90s
+	deploy/ensure redis-server
+	bin/fleet -bin bin $(if $(MESSAGES),-messages $(MESSAGES)) $(if $(FOR),-for $(FOR))
 
 # Each of the programs adds its lines to one file, so that all of them come last.
 bench: build ## the benchmarks, both sides in one run, as tables; ends with a line for each row

@@ -69,7 +69,7 @@ var sharedByEdges = []string{
 // only says which packages alone may import an outside module.
 var only = map[string][]string{
 	"github.com/redis/go-redis/": {"mailporter/broker/internal/store/redis", "mailporter/workers/internal/state/redis", "mailporter/workers/internal/sink/stream",
-		"mailporter/kit/redisurl", "mailporter/kit/redistest"},
+		"mailporter/kit/redisurl", "mailporter/kit/redistest", "mailporter/sandbox/cmd/fleet"},
 	"mailporter/gen/": {"mailporter/broker/internal/service", "mailporter/broker/internal/bench", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient", "mailporter/sandbox/cmd/demo"},
 	"google.golang.org/grpc": {"mailporter/broker/internal/service", "mailporter/broker/internal/bench", "mailporter/broker/cmd/broker", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient",
 		"mailporter/sandbox/cmd/demo"},
