@@ -10,12 +10,14 @@ import (
 	"mailporter/workers/internal/program/programtest"
 )
 
-func TestMailArrives(t *testing.T) {
-	programtest.Fetches(t, programtest.Inbound{
-		App: worker.App(), Protocol: tokenclient.EWS, Mechanism: tokenclient.Bearer, Role: "full_access_as_app", Audience: idp.Outlook365,
-		Impersonate: true, Address: address,
-	})
+var fetching = programtest.Inbound{
+	App: worker.App(), Protocol: tokenclient.EWS, Mechanism: tokenclient.Bearer, Role: "full_access_as_app", Audience: idp.Outlook365,
+	Impersonate: true, Address: address,
 }
+
+func TestMailArrives(t *testing.T) { programtest.Fetches(t, fetching) }
+
+func TestMailArrivesWithoutTheBroker(t *testing.T) { programtest.FetchesWithoutTheBroker(t, fetching) }
 
 func address(sb *sandbox.Sandbox) string {
 	u, err := url.Parse(sb.EWSURL())

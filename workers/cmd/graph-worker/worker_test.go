@@ -10,9 +10,11 @@ import (
 	"mailporter/workers/internal/program/programtest"
 )
 
-func TestMailArrives(t *testing.T) {
-	programtest.Fetches(t, programtest.Inbound{
-		App: worker.App(), Protocol: tokenclient.Graph, Mechanism: tokenclient.Bearer, Role: "Mail.ReadWrite", Audience: idp.Graph,
-		Address: func(sb *sandbox.Sandbox) string { return strings.TrimPrefix(sb.GraphURL(), "https://") },
-	})
+var fetching = programtest.Inbound{
+	App: worker.App(), Protocol: tokenclient.Graph, Mechanism: tokenclient.Bearer, Role: "Mail.ReadWrite", Audience: idp.Graph,
+	Address: func(sb *sandbox.Sandbox) string { return strings.TrimPrefix(sb.GraphURL(), "https://") },
 }
+
+func TestMailArrives(t *testing.T) { programtest.Fetches(t, fetching) }
+
+func TestMailArrivesWithoutTheBroker(t *testing.T) { programtest.FetchesWithoutTheBroker(t, fetching) }

@@ -35,6 +35,10 @@ type Inbound struct {
 	Audience    string // of the tokens
 	Impersonate bool   // EWS
 	Address     func(*sandbox.Sandbox) string
+	// Interrupt ends a mailbox's session at its next fetch, and Logins counts the sessions so far; nil where every request
+	// shows its token.
+	Interrupt func(sb *sandbox.Sandbox, mailbox string)
+	Logins    func(*sandbox.Sandbox) int
 }
 
 const tenant = "6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506"
@@ -48,10 +52,8 @@ func Fetches(t *testing.T, w Inbound) {
 	var log Log
 	var tokens minted
 	t.Run("", func(t *testing.T) { // its cleanups end before the leak check
-		sb := w.sandbox(t)
-		broker := brokertest.New(t)
-		broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return tokens.mint(sb, w) })
-		broker.SetMailboxes(w.settings(t, sb)...)
+		sb := w.sandbox(t, 3*time.Second)
+		broker := w.broker(t, sb, &tokens)
 		dir, admin := configure(t, sb, broker.Listen(t, nil))
 		stop := Start(t, w.App, dir, &log)
 		var want [][]byte
@@ -65,11 +67,54 @@ func Fetches(t *testing.T, w Inbound) {
 		w.mustBeHealthy(t, admin)
 		stop()
 	})
-	for _, token := range tokens.all {
-		if strings.Contains(log.String(), token) {
-			t.Error("a token is in the log")
+	tokens.mustBeHidden(t, &log)
+}
+
+// FetchesWithoutTheBroker shows that while the broker is away the worker goes on with the tokens that it holds, and makes
+// new connections with them.
+func FetchesWithoutTheBroker(t *testing.T, w Inbound) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("", func(t *testing.T) { // its cleanups end before the leak check
+		var log Log
+		var tokens minted
+		sb := w.sandbox(t, 10*time.Minute)
+		broker := w.broker(t, sb, &tokens)
+		dir, admin := configure(t, sb, broker.Listen(t, nil))
+		stop := Start(t, w.App, dir, &log)
+		sent := len(deliver(t, sb, 0))
+		WaitFor(t, "mail with the broker there", func() bool { return len(arrived(t, dir)) == sent })
+		WaitFor(t, "a watch of both mailboxes", func() bool {
+			all := broker.Watched()
+			return len(all) == 1 && len(all[0]) == len(mailboxes)
+		})
+		broker.Stop()
+		newSession := w.interrupt(sb)
+		sent += len(deliver(t, sb, 1))
+		WaitFor(t, "mail without the broker", func() bool { return len(arrived(t, dir)) == sent })
+		if !newSession() {
+			t.Error("the old sessions went on, so nothing was shown")
 		}
+		broker.Start()
+		sent += len(deliver(t, sb, 2))
+		WaitFor(t, "mail after the outage", func() bool { return len(arrived(t, dir)) == sent })
+		w.mustBeHealthy(t, admin)
+		stop()
+		if strings.Contains(log.String(), `"level":"ERROR"`) {
+			t.Errorf("somebody was called for an outage that did no harm:\n%s", log.String())
+		}
+	})
+}
+
+// interrupt ends the session of every mailbox; renewed says whether each has logged in again.
+func (w Inbound) interrupt(sb *sandbox.Sandbox) (renewed func() bool) {
+	if w.Interrupt == nil {
+		return func() bool { return true }
 	}
+	before := w.Logins(sb)
+	for _, mailbox := range mailboxes {
+		w.Interrupt(sb, mailbox)
+	}
+	return func() bool { return w.Logins(sb)-before >= len(mailboxes) }
 }
 
 func mustEqual(t *testing.T, got, want [][]byte) {
@@ -95,10 +140,31 @@ func (m *minted) mint(sb *sandbox.Sandbox, w Inbound) (string, time.Time, error)
 	return token, c.Expires, err
 }
 
-func (w Inbound) sandbox(t *testing.T) *sandbox.Sandbox {
+// mustBeHidden fails if a token is in the log.
+func (m *minted) mustBeHidden(t *testing.T, log *Log) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, token := range m.all {
+		if strings.Contains(log.String(), token) {
+			t.Error("a token is in the log")
+		}
+	}
+}
+
+// broker hands out the sandbox's tokens and notes them.
+func (w Inbound) broker(t *testing.T, sb *sandbox.Sandbox, tokens *minted) *brokertest.Broker {
+	t.Helper()
+	b := brokertest.New(t)
+	b.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return tokens.mint(sb, w) })
+	b.SetMailboxes(w.settings(t, sb)...)
+	return b
+}
+
+func (w Inbound) sandbox(t *testing.T, life time.Duration) *sandbox.Sandbox {
 	t.Helper()
 	sb, err := sandbox.Start(sandbox.Config{
-		TokenLife: 3 * time.Second,
+		TokenLife: life,
 		Tenants: []sandbox.Tenant{{
 			ID: tenant, Domains: []string{"contoso.example"},
 			Apps:  []sandbox.App{{ClientID: "app", Roles: []string{w.Role}, Mailboxes: []string{"*"}}},
