@@ -92,5 +92,5 @@ func challenged() *fault.Answer {
 
 // link is an absolute URL below the mailbox with a query that clients must take as it is.
 func (s *Server) link(c *call, path string, query url.Values) string {
-	return s.config.Base + "/v1.0/users/" + url.PathEscape(c.mailbox) + "/" + path + "?" + query.Encode()
+	return "https://" + c.Host + "/v1.0/users/" + url.PathEscape(c.mailbox) + "/" + path + "?" + query.Encode()
 }

@@ -42,8 +42,11 @@ func flagNames(flags []imap.Flag) []string {
 	return out
 }
 
-// Poll implements imapserver.Session: it is called after every command.
+// Poll implements imapserver.Session: it is called after every command. After an IDLE that the client's end cut short
+// go-imap calls it while Idle is still about to return.
 func (s *session) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
+	s.polling.Lock()
+	defer s.polling.Unlock()
 	if s.view == nil {
 		return nil
 	}

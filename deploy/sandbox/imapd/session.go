@@ -26,6 +26,7 @@ type session struct {
 	// unconnected is the state after a login that Exchange takes although the mailbox will not open.
 	unconnected bool
 	view        *view // nil: nothing is selected
+	polling     sync.Mutex
 
 	mu      sync.Mutex
 	busy    bool // a command runs
