@@ -110,8 +110,13 @@ func (w *world) settings(t *testing.T) tokenclient.Settings {
 // source makes a Source with these settings, known to the broker.
 func (w *world) source(t *testing.T, s tokenclient.Settings, folder string) *ews.Source {
 	t.Helper()
-	w.broker.SetMailboxes(s)
-	src, err := ews.New(ews.Config{Settings: s, Folder: folder, Broker: w.client, Roots: w.sandbox.CertPool()})
+	return w.sourceFrom(t, ews.Config{Settings: s, Folder: folder, Broker: w.client, Roots: w.sandbox.CertPool()})
+}
+
+func (w *world) sourceFrom(t *testing.T, c ews.Config) *ews.Source {
+	t.Helper()
+	w.broker.SetMailboxes(c.Settings)
+	src, err := ews.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

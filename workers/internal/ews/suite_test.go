@@ -1,16 +1,39 @@
 package ews_test
 
 import (
+	"crypto/x509"
+	"net"
+	"strconv"
 	"testing"
 
 	"mailporter/kit/tokenclient"
 	"mailporter/sandbox/fault"
+	"mailporter/workers/internal/ews"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/inbound/inboundtest"
 )
 
 func TestSource(t *testing.T) {
 	inboundtest.Source(t, func(t *testing.T) inboundtest.SourceServer { return newWorld(t).server(t) })
+}
+
+func TestCuts(t *testing.T) {
+	inboundtest.Cuts(t, func(t *testing.T) inboundtest.DistantServer { return newWorld(t).distant(t) })
+}
+
+// distant is the server from far away.
+func (w *world) distant(t *testing.T) inboundtest.DistantServer {
+	s := w.settings(t)
+	s.Inbound.FailedFolder = "Failed"
+	return inboundtest.DistantServer{
+		SourceServer: w.server(t), Roots: w.sandbox.CertPool(),
+		Address: net.JoinHostPort(s.Endpoint.Server, strconv.Itoa(s.Endpoint.Port)),
+		Reach: func(t *testing.T, after tokenclient.After, port int, roots *x509.CertPool) inbound.Source {
+			s.Inbound.After, s.Endpoint.Port = after, port
+			return w.sourceFrom(t, ews.Config{Settings: s, Folder: "INBOX", Broker: w.client, Roots: roots})
+		},
+		Failed: func(t *testing.T) [][]byte { return w.holds(t, s.Inbound.FailedFolder) },
+	}
 }
 
 func (w *world) server(t *testing.T) inboundtest.SourceServer {

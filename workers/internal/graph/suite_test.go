@@ -1,11 +1,15 @@
 package graph_test
 
 import (
+	"crypto/x509"
+	"net"
+	"strconv"
 	"testing"
 
 	"mailporter/kit/tokenclient"
 	"mailporter/sandbox"
 	"mailporter/sandbox/fault"
+	"mailporter/workers/internal/graph"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/inbound/inboundtest"
 )
@@ -22,6 +26,25 @@ func TestSourceWithoutDelta(t *testing.T) {
 		s.LoseCursor = nil // times of arrival cannot be lost
 		return s
 	})
+}
+
+func TestCuts(t *testing.T) {
+	inboundtest.Cuts(t, func(t *testing.T) inboundtest.DistantServer { return newWorld(t).distant(t) })
+}
+
+// distant is the server from far away.
+func (w *world) distant(t *testing.T) inboundtest.DistantServer {
+	s := w.settings(t)
+	s.Inbound.FailedFolder = "Failed"
+	return inboundtest.DistantServer{
+		SourceServer: w.server(t), Roots: w.sandbox.CertPool(),
+		Address: net.JoinHostPort(s.Endpoint.Server, strconv.Itoa(s.Endpoint.Port)),
+		Reach: func(t *testing.T, after tokenclient.After, port int, roots *x509.CertPool) inbound.Source {
+			s.Inbound.After, s.Endpoint.Port = after, port
+			return w.sourceFrom(t, graph.Config{Settings: s, Folder: "INBOX", Broker: w.client, Roots: roots})
+		},
+		Failed: func(t *testing.T) [][]byte { return w.holds(t, s.Inbound.FailedFolder) },
+	}
 }
 
 func (w *world) server(t *testing.T) inboundtest.SourceServer {

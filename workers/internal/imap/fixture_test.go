@@ -119,8 +119,13 @@ func (w *world) settings(t *testing.T) tokenclient.Settings {
 // source makes a Source with these settings, known to the broker.
 func (w *world) source(t *testing.T, s tokenclient.Settings, folder string) *imap.Source {
 	t.Helper()
-	w.broker.SetMailboxes(s)
-	src, err := imap.New(imap.Config{Settings: s, Folder: folder, Broker: w.client, Roots: w.sandbox.CertPool()})
+	return w.sourceFrom(t, imap.Config{Settings: s, Folder: folder, Broker: w.client, Roots: w.sandbox.CertPool()})
+}
+
+func (w *world) sourceFrom(t *testing.T, c imap.Config) *imap.Source {
+	t.Helper()
+	w.broker.SetMailboxes(c.Settings)
+	src, err := imap.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,14 @@
 package imap_test
 
 import (
+	"crypto/x509"
+	"net"
+	"strconv"
 	"testing"
 
 	"mailporter/kit/tokenclient"
 	"mailporter/sandbox/fault"
+	"mailporter/workers/internal/imap"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/inbound/inboundtest"
 )
@@ -18,6 +22,25 @@ func TestSource(t *testing.T) {
 				return w.server(t)
 			})
 		})
+	}
+}
+
+func TestCuts(t *testing.T) {
+	inboundtest.Cuts(t, func(t *testing.T) inboundtest.DistantServer { return newWorld(t).distant(t) })
+}
+
+// distant is the server from far away.
+func (w *world) distant(t *testing.T) inboundtest.DistantServer {
+	s := w.settings(t)
+	s.Inbound.FailedFolder = "Failed"
+	return inboundtest.DistantServer{
+		SourceServer: w.server(t), Roots: w.sandbox.CertPool(),
+		Address: net.JoinHostPort(s.Endpoint.Server, strconv.Itoa(s.Endpoint.Port)),
+		Reach: func(t *testing.T, after tokenclient.After, port int, roots *x509.CertPool) inbound.Source {
+			s.Inbound.After, s.Endpoint.Port = after, port
+			return w.sourceFrom(t, imap.Config{Settings: s, Folder: "INBOX", Broker: w.client, Roots: roots})
+		},
+		Failed: func(t *testing.T) [][]byte { return w.holds(t, s.Inbound.FailedFolder) },
 	}
 }
 

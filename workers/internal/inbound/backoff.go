@@ -10,21 +10,19 @@ import (
 	"mailporter/workers/internal/fault"
 )
 
-// Waits after failures: doubled from the first to the last, each drawn from nothing to all of it, so that a fleet does not
+// Waits after failures: doubled from Options.FirstWait to the last, each drawn from nothing to all of it, so that a fleet does not
 // come back in one wave.
 const (
-	firstWait = time.Second
-	lastWait  = 5 * time.Minute
+	lastWait = 5 * time.Minute
 	// authWait is the first wait after a refused credential: somebody must act, and servers lock those who knock often.
 	authWait = 30 * time.Second
 )
 
 // backoff is the wait before attempt failures+1 after err; failures counts from 1.
-func backoff(failures int, err error) time.Duration {
+func backoff(first time.Duration, failures int, err error) time.Duration {
 	if after := waitAsked(err); after > 0 {
 		return after + rand.N(after/8+time.Millisecond) // never early
 	}
-	first := firstWait
 	if fault.Of(err) == fault.Auth || needsHuman(err) {
 		first = authWait
 	}

@@ -20,12 +20,14 @@ type Rules struct {
 
 // Options are what all Movers of a process have in common. Zero fields get defaults.
 type Options struct {
-	Lease    time.Duration // how long a folder stays ours when we die; 30 s
-	Grace    time.Duration // what a running message may take when the process must end; 15 s
-	Puts     int           // how many messages are put side by side; 8
-	Page     int           // messages per page; 100
-	Cycles   int           // how many folders of a process are read at a time; the others wait their turn; 64
-	SpoolDir string        // for large messages; the system's temporary folder
+	Lease  time.Duration // how long a folder stays ours when we die; 30 s
+	Grace  time.Duration // what a running message may take when the process must end; 15 s
+	Puts   int           // how many messages are put side by side; 8
+	Page   int           // messages per page; 100
+	Cycles int           // how many folders of a process are read at a time; the others wait their turn; 64
+	// FirstWait is about how long a folder rests after a failure, which doubles with each that follows; 1 s.
+	FirstWait time.Duration
+	SpoolDir  string // for large messages; the system's temporary folder
 }
 
 func (o Options) withDefaults() Options {
@@ -43,6 +45,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Cycles <= 0 {
 		o.Cycles = 64
+	}
+	if o.FirstWait <= 0 {
+		o.FirstWait = time.Second
 	}
 	return o
 }
@@ -168,7 +173,7 @@ func (m *Mover) succeeded(h *hold) {
 func (m *Mover) failed(err error) time.Duration {
 	m.failures++
 	m.planned = 0
-	wait := backoff(m.failures, err)
+	wait := backoff(m.Options.FirstWait, m.failures, err)
 	f := describe(err)
 	m.Metrics.cycle(m.Protocol, f.Kind)
 	m.Status.failed(f, time.Now().Add(wait))
