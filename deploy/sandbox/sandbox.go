@@ -189,7 +189,7 @@ func (s *Sandbox) startGraph() error {
 		return err
 	}
 	s.graph = graphd.New(graphd.Config{
-		Directory: s.directory, Issuer: s.issuer, Store: s.store, Faults: s.faults, Base: s.GraphURL(),
+		Directory: s.directory, Issuer: s.issuer, Store: s.store, Faults: s.faults,
 		Concurrency: s.config.Limits.GraphRequests, NoDelta: s.config.NoGraphDelta, Log: s.config.Log,
 	})
 	s.serveHTTP("graph", s.graph, secure)

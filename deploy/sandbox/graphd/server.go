@@ -18,8 +18,6 @@ type Config struct {
 	Issuer    *idp.Issuer
 	Store     *mailstore.Store
 	Faults    *fault.Plan
-	// Base is the URL under which the server is reached, without a final slash.
-	Base string
 	// Concurrency is how many requests a mailbox takes at a time from one application; 0 is any number.
 	Concurrency int
 	// NoDelta leaves delta rounds out, as the cloud in China does.

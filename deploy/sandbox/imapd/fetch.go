@@ -3,6 +3,8 @@ package imapd
 import (
 	"bufio"
 	"bytes"
+	"slices"
+	"strings"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
@@ -99,13 +101,13 @@ func whole(section *imap.FetchItemBodySection) bool {
 // sectionOf cuts a section out of a message. Whole messages, headers and texts are taken as they stand: go-imap parses and
 // writes them anew, which loses mail that is not well formed.
 func sectionOf(raw []byte, section *imap.FetchItemBodySection) []byte {
-	if len(section.Part) > 0 || len(section.HeaderFields) > 0 || len(section.HeaderFieldsNot) > 0 {
+	if len(section.Part) > 0 {
 		return imapserver.ExtractBodySection(bytes.NewReader(raw), section)
 	}
 	head, text := split(raw)
 	switch section.Specifier {
 	case imap.PartSpecifierHeader, imap.PartSpecifierMIME:
-		raw = head
+		raw = subset(head, section)
 	case imap.PartSpecifierText:
 		raw = text
 	}
@@ -115,6 +117,34 @@ func sectionOf(raw []byte, section *imap.FetchItemBodySection) []byte {
 	}
 	start := min(p.Offset, int64(len(raw)))
 	return raw[start:min(start+p.Size, int64(len(raw)))]
+}
+
+// subset is the header, or what HEADER.FIELDS or HEADER.FIELDS.NOT leave of it (RFC 3501 section 6.4.5).
+func subset(head []byte, section *imap.FetchItemBodySection) []byte {
+	names, wanted := section.HeaderFields, true
+	if len(section.HeaderFieldsNot) > 0 {
+		names, wanted = section.HeaderFieldsNot, false
+	}
+	if len(names) == 0 {
+		return head
+	}
+	var out []byte
+	taken := false
+	for line := range bytes.Lines(head) {
+		if line[0] != ' ' && line[0] != '\t' { // else it goes on with the field before it
+			taken = named(line, names) == wanted && len(bytes.TrimSpace(line)) > 0
+		}
+		if taken {
+			out = append(out, line...)
+		}
+	}
+	return append(out, "\r\n"...) // the empty line belongs to every subset
+}
+
+// named says whether a field has one of these names.
+func named(line []byte, names []string) bool {
+	name, _, _ := bytes.Cut(line, []byte(":"))
+	return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, strings.TrimSpace(string(name))) })
 }
 
 // split parts a message behind the empty line.
