@@ -371,27 +371,6 @@ func TestSubscriptionLost(t *testing.T) {
 	}
 }
 
-// TestHostile: what other ways choke on comes through as it is.
-func TestHostile(t *testing.T) {
-	w := newWorld(t)
-	deep := strings.Repeat("Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n", 1000)
-	var want [][]byte
-	for _, raw := range []string{"", "\x00\r\n\r\n\x00", "a\rb\nc\r\n\r\n.\r\n", strings.Repeat("x", 1<<20), "no header end", deep, strings.Repeat("0123456789abcde\n", 2<<20)} {
-		w.deliver(t, "INBOX", []byte(raw))
-		want = append(want, []byte(raw))
-	}
-	src := w.source(t, w.settings(t), "INBOX")
-	var got [][]byte
-	for _, it := range list(t, src) {
-		got = append(got, read(t, src, it.ID))
-	}
-	slices.SortFunc(got, bytes.Compare)
-	slices.SortFunc(want, bytes.Compare)
-	if !slices.EqualFunc(got, want, bytes.Equal) {
-		t.Errorf("%d messages, want %d, byte for byte", len(got), len(want))
-	}
-}
-
 func TestValidate(t *testing.T) {
 	w := newWorld(t)
 	good := w.settings(t)

@@ -4,18 +4,15 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/inbound"
-	"mailporter/workers/internal/mail"
 )
 
 // DistantServer is a SourceServer that a Source can reach over a line.
@@ -89,7 +86,7 @@ func (c cutting) session(t *testing.T, w way, at int) (said [2]int) {
 	asideBefore := len(c.Failed(t))
 	l := c.lines.line(t, w, at)
 	state, sink := &State{}, &keyed{}
-	c.read(t, state, sink, c.Reach(t, c.after, l.port(), c.lines.roots))
+	moveAll(t, state, sink, c.Reach(t, c.after, l.port(), c.lines.roots), inbound.Rules{MaxSize: tooLarge})
 	if at != whole && !l.snapped() && at < l.said(w) {
 		t.Errorf("%d bytes %s, and the line did not break", l.said(w), w)
 	}
@@ -118,13 +115,14 @@ func (c cutting) mustBeSettled(t *testing.T, good [][]byte) {
 	}
 }
 
-// read lets a Mover read the folder until it was read to its end.
-func (c cutting) read(t *testing.T, state *State, sink inbound.Sink, src inbound.Source) {
+// moveAll lets a Mover read a folder until it was read to its end.
+func moveAll(t *testing.T, state *State, sink inbound.Sink, src inbound.Source, rules inbound.Rules) {
 	t.Helper()
 	var board inbound.Board
+	rules.Cycle = time.Hour
 	m := inbound.Mover{
 		Folder: inbox, Protocol: "any", Source: src, Sink: sink, Checkpoints: state, Quarantine: state,
-		Rules: inbound.Rules{Cycle: time.Hour, MaxSize: tooLarge}, Options: inbound.Options{FirstWait: time.Millisecond},
+		Rules: rules, Options: inbound.Options{FirstWait: time.Millisecond},
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Status: board.Folder(inbox, "any"),
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -141,39 +139,4 @@ func (c cutting) read(t *testing.T, state *State, sink inbound.Sink, src inbound
 	}
 	stop()
 	run.Wait()
-}
-
-// keyed is a sink in memory, which keeps one message per key.
-type keyed struct {
-	mu  sync.Mutex
-	all map[string][]byte
-}
-
-// Put implements inbound.Sink.
-func (k *keyed) Put(ctx context.Context, _ mail.Folder, it inbound.Item, b mail.Body) error {
-	r, err := b.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	raw, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.all == nil {
-		k.all = map[string][]byte{}
-	}
-	k.all[it.Key] = raw
-	return ctx.Err()
-}
-
-func (k *keyed) bodies() (all [][]byte) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, raw := range k.all {
-		all = append(all, raw)
-	}
-	return slices.Clip(all)
 }

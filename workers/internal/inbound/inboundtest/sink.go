@@ -41,21 +41,6 @@ func Sink(t *testing.T, fresh func(t *testing.T) SinkStore) {
 	}
 }
 
-// Awkward are messages that careless delivery alters.
-func Awkward() map[string][]byte {
-	return map[string][]byte{
-		"plain":             []byte("Subject: a\r\n\r\nb\r\n"),
-		"dots":              []byte("Subject: a\r\n\r\n.\r\n..\r\n.b\r\n"),
-		"8-bit":             []byte("Subject: \xe4\r\n\r\n\x80\xff\xfe caf\xc3\xa9\r\n"),
-		"a long line":       []byte("Subject: a\r\n\r\n" + strings.Repeat("x", 100_000) + "\r\n"),
-		"bare line feeds":   []byte("Subject: a\n\nFrom b\n"),
-		"no line end":       []byte("Subject: a\r\n\r\nb"),
-		"no body":           []byte("Subject: a\r\n"),
-		"From at the start": []byte("From nobody\r\nSubject: a\r\n\r\nFrom me\r\n"),
-		"a megabyte":        bytes.Repeat([]byte("0123456789abcdef\r\n"), 60_000),
-	}
-}
-
 func put(t *testing.T, s inbound.Sink, f mail.Folder, key string, body []byte) {
 	t.Helper()
 	if err := s.Put(t.Context(), f, inbound.Item{ID: "1", Key: key, Size: int64(len(body))}, mail.Bytes(body)); err != nil {
