@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"errors"
 	"fmt"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -53,7 +52,7 @@ func login(client *imapclient.Client, e tokenclient.Endpoint, tok tokenclient.To
 // command logs in with LOGIN: servers without SASL.
 func command(client *imapclient.Client, caps goimap.CapSet, c sasl.Credential) error {
 	if caps.Has(goimap.CapLoginDisabled) {
-		return errors.New("the server wants no password: LOGINDISABLED")
+		return errNoPassword
 	}
 	if err := client.Login(c.User, c.Value.Reveal()).Wait(); err != nil {
 		return &loginError{err: err}

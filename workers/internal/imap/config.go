@@ -38,7 +38,7 @@ func (c Config) Default() Config {
 		c.Settings.Inbound.After = tokenclient.Keep
 	}
 	if c.Folder == "" {
-		c.Folder = "INBOX"
+		c.Folder = inbox
 	}
 	return c
 }
@@ -58,10 +58,10 @@ func (c Config) Validate() error {
 	default:
 		errs = append(errs, fmt.Errorf("mechanism %s: IMAP logs in with XOAUTH2, OAUTHBEARER or a password", e.Mechanism))
 	}
-	if in.After == tokenclient.Move && (in.AfterFolder == "" || in.AfterFolder == c.Folder) {
+	if in.After == tokenclient.Move && (in.AfterFolder == "" || sameFolder(in.AfterFolder, c.Folder)) {
 		errs = append(errs, fmt.Errorf("disposition move to %q: name another folder than the one that is read", in.AfterFolder))
 	}
-	if in.FailedFolder != "" && in.FailedFolder == c.Folder {
+	if in.FailedFolder != "" && sameFolder(in.FailedFolder, c.Folder) {
 		errs = append(errs, fmt.Errorf("failed-items-folder-name %q: name another folder than the one that is read", in.FailedFolder))
 	}
 	if c.Broker == nil {

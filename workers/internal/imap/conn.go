@@ -1,13 +1,16 @@
 package imap
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -31,6 +34,10 @@ type session struct {
 	validity uint32
 	next     goimap.UID    // UIDNEXT as far as it is known, 0 = unknown
 	news     chan struct{} // has a value when the server told of a change since it was emptied
+
+	named     bool   // prefix and delimiter are known
+	prefix    string // of the folders of one's own: "INBOX."
+	delimiter rune   // between the levels of a folder's name, 0 = there are none
 }
 
 // connect dials and logs in with one token. Nothing is retried here.
@@ -42,7 +49,7 @@ func (s *Source) connect(ctx context.Context, tok tokenclient.Token) (*session, 
 	if err != nil {
 		return nil, err
 	}
-	sess := &session{conn: &quirks{Conn: raw}, silent: e.ProtocolTimeout, news: make(chan struct{}, 1)}
+	sess := &session{conn: newQuirks(raw), silent: e.ProtocolTimeout, news: make(chan struct{}, 1)}
 	if err := sess.open(ctx, s.config, tok); err != nil {
 		sess.abort()
 		return nil, err
@@ -68,6 +75,9 @@ func (s *session) open(ctx context.Context, c Config, tok tokenclient.Token) err
 	if err := s.client.WaitGreeting(); err != nil {
 		return s.fail(ctx, "greeting", err)
 	}
+	if s.client.State() != goimap.ConnStateNotAuthenticated {
+		return errPreauth
+	}
 	s.conn.Private(true)
 	err := login(s.client, c.Settings.Endpoint, tok)
 	s.conn.Private(false)
@@ -77,6 +87,7 @@ func (s *session) open(ctx context.Context, c Config, tok tokenclient.Token) err
 	if s.caps = s.client.Caps(); s.caps == nil {
 		return s.fail(ctx, "CAPABILITY", errors.New("no answer"))
 	}
+	s.conn.early.Store(false)
 	return nil
 }
 
@@ -143,7 +154,9 @@ func (s *session) logout() {
 // quirks stands between the client library and the wire.
 type quirks struct {
 	*wire.Conn
-	greeting []byte // to be read first
+	in    *bufio.Reader // over Conn, once startTLS is done
+	ahead []byte        // to be read first
+	early atomic.Bool   // the capabilities may still change
 
 	mu   sync.Mutex
 	tail []byte // what was read last
@@ -152,19 +165,44 @@ type quirks struct {
 // tailSize is how much of the end is kept, in bytes: enough for a BYE line.
 const tailSize = 1024
 
+func newQuirks(c *wire.Conn) *quirks {
+	q := &quirks{Conn: c, in: bufio.NewReaderSize(c, maxLine)}
+	q.early.Store(true)
+	return q
+}
+
 // Read keeps the end of what came: the library drops the text of BYE, and that is where servers say why.
 func (q *quirks) Read(p []byte) (int, error) {
-	if len(q.greeting) > 0 {
-		n := copy(p, q.greeting)
-		q.greeting = q.greeting[n:]
-		return n, nil
+	if len(q.ahead) == 0 && q.early.Load() {
+		line, err := q.in.ReadSlice('\n')
+		if len(line) == 0 {
+			return 0, err
+		}
+		q.ahead = withoutRev2(line)
 	}
-	n, err := q.Conn.Read(p)
+	n, err := len(q.ahead), error(nil)
+	if n > 0 {
+		n = copy(p, q.ahead)
+		q.ahead = q.ahead[n:]
+	} else {
+		n, err = q.in.Read(p)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.tail = append(q.tail, p[max(0, n-tailSize):n]...)
 	q.tail = append([]byte(nil), q.tail[max(0, len(q.tail)-tailSize):]...)
 	return n, err
+}
+
+var rev2 = regexp.MustCompile(`(?i) IMAP4rev2\b`)
+
+// withoutRev2 hides IMAP4rev2 where IMAP4rev1 is offered besides. The library would write the names of folders in UTF-8
+// from then on, which a server takes only after ENABLE (RFC 9051 section 6.3.1), and "&" as "&-", which it then does not.
+func withoutRev2(line []byte) []byte {
+	if !bytes.Contains(bytes.ToUpper(line), []byte("IMAP4REV1")) {
+		return line
+	}
+	return rev2.ReplaceAll(line, nil)
 }
 
 // Write corrects the answer to an error challenge: the library sends "=" for an empty one, and strict servers say BAD to
@@ -214,9 +252,8 @@ func (q *quirks) startTLS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := cutPrefixFold(greeting, "* OK"); !ok {
-		// RFC 3501 section 7.1.4: PREAUTH could be an attacker's way around TLS.
-		return fmt.Errorf("greeting %q", greeting)
+	if err := welcome(greeting); err != nil {
+		return err
 	}
 	if _, err := io.WriteString(q.Conn, "S STARTTLS\r\n"); err != nil {
 		return err
@@ -236,11 +273,26 @@ func (q *quirks) startTLS(ctx context.Context) error {
 	if err := q.StartTLS(ctx); err != nil {
 		return err
 	}
-	q.greeting = []byte("* OK TLS\r\n") // no second greeting comes; the library waits for one
+	q.ahead = []byte("* OK TLS\r\n") // no second greeting comes; the library waits for one
 	return nil
 }
 
-// maxLine bounds a line before TLS, in bytes.
+// welcome says what is wrong with a greeting.
+func welcome(greeting string) error {
+	if _, ok := cutPrefixFold(greeting, "* OK"); ok {
+		return nil
+	}
+	if _, ok := cutPrefixFold(greeting, "* PREAUTH"); ok {
+		return errPreauth
+	}
+	if text, ok := cutPrefixFold(greeting, "* BYE"); ok {
+		code, text := responseCode(strings.TrimSpace(text))
+		return &goimap.Error{Type: goimap.StatusResponseTypeBye, Code: code, Text: text}
+	}
+	return fmt.Errorf("greeting %q", printable(greeting))
+}
+
+// maxLine bounds a line before login, in bytes.
 const maxLine = 4096
 
 // line reads one line and not a byte more: what comes after it may be TLS, and what an attacker slipped in before TLS

@@ -9,6 +9,8 @@
 //     apart that are equal in all three (key.go says what that cannot do). Never a hash of the bytes: Exchange
 //     rebuilds MIME from its store, and two downloads of one message differ.
 //   - No CONDSTORE, QRESYNC or ESEARCH: Exchange Online has none of them.
+//   - EMAILID (RFC 8474) would be the better key: the library cannot ask for it, and an answer with it ends the connection.
+//   - Names go out in modified UTF-7. UTF8=ACCEPT is not enabled and IMAP4rev2 not seen: the library writes "&" wrongly then.
 //   - Removing needs MOVE (RFC 6851) or UIDPLUS (RFC 4315). With neither, a message is flagged \Deleted and left for the
 //     user's own program: plain EXPUNGE would remove what others flagged.
 //   - New mail at once by IDLE (RFC 2177) in rounds of at most nine minutes: Gmail drops idle connections after ten.

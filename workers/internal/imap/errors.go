@@ -61,6 +61,16 @@ const (
 	refusedLogin = "check that IMAP is enabled for the mailbox, that the application was granted access to it, and that its service principal was made with the object id of the enterprise application"
 )
 
+// errPreauth is a greeting that nobody should be content with: the mailbox that is open is not known to be the one that is
+// to be read, and on the way to TLS it would be an attacker's (RFC 3501 section 7.1.4).
+var errPreauth = &fault.Error{Kind: fault.Temporary, Reason: "PREAUTH", Remedy: "name a server, or a port of it, that asks for a login",
+	Err: errors.New("greeting: the server logs everybody in without a login (PREAUTH)")}
+
+// errNoPassword is a server that takes no password.
+var errNoPassword = &fault.Error{Kind: fault.Temporary, Reason: "LOGINDISABLED",
+	Remedy: "set pop-connection-security to ssl-tls or start-tls; if it is, the server wants tokens: set mail.imap.auth.mechanisms",
+	Err:    errors.New("the server wants no password on this connection: LOGINDISABLED")}
+
 // fail classifies what went wrong in an exchange; nil stays nil. An error of ctx is the caller's own.
 func (s *session) fail(ctx context.Context, what string, err error) error {
 	if err == nil {
@@ -91,12 +101,14 @@ func (s *session) refused(ctx context.Context, err error) error {
 // classify is the one place where replies become kinds. bye is what the server said before it hung up, or empty.
 func classify(what string, err error, bye string) error {
 	e := &fault.Error{Kind: fault.Temporary, Err: fmt.Errorf("%s: %w", what, err)}
-	text, code := bye, goimap.ResponseCode("")
+	var text string
+	var code goimap.ResponseCode
 	var said *goimap.Error
 	switch {
 	case errors.As(err, &said):
-		text, code = said.Text, said.Code
+		code, text = said.Code, said.Text
 	case bye != "":
+		code, text = responseCode(bye)
 		e.Err = fmt.Errorf("%s: the server ended the session: %s", what, printable(bye))
 	}
 	if i := slices.IndexFunc(replies, func(r reply) bool { return r.fits(text, code) }); i >= 0 {
@@ -110,6 +122,20 @@ func classify(what string, err error, bye string) error {
 		e.After = cmp.Or(suggested(text), e.After, time.Minute)
 	}
 	return e
+}
+
+// responseCode parts "[CODE arguments] text" (RFC 3501 section 7.1).
+func responseCode(line string) (goimap.ResponseCode, string) {
+	inner, ok := strings.CutPrefix(line, "[")
+	if !ok {
+		return "", line
+	}
+	code, text, ok := strings.Cut(inner, "]")
+	if !ok {
+		return "", line
+	}
+	code, _, _ = strings.Cut(code, " ")
+	return goimap.ResponseCode(code), strings.TrimSpace(text)
 }
 
 func (r reply) fits(text string, code goimap.ResponseCode) bool {

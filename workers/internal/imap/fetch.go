@@ -154,7 +154,7 @@ func (s *Source) Open(ctx context.Context, id string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &body{ctx: ctx, session: sess, stop: context.AfterFunc(ctx, sess.conn.Abort)}
+	b := &body{ctx: ctx, session: sess, uid: uid, stop: context.AfterFunc(ctx, sess.conn.Abort)}
 	sess.conn.Await(sess.silent)
 	b.cmd = sess.client.Fetch(goimap.UIDSetNum(uid), &goimap.FetchOptions{
 		UID: true, BodySection: []*goimap.FetchItemBodySection{{Peek: true}}, // without PEEK it would be marked read
@@ -187,6 +187,7 @@ func (s *session) absent(ctx context.Context, uid goimap.UID, answered bool) err
 type body struct {
 	ctx     context.Context
 	session *session
+	uid     goimap.UID
 	stop    func() bool
 	cmd     *imapclient.FetchCommand
 
@@ -198,13 +199,19 @@ type body struct {
 	err      error // for every Read from now on
 }
 
-// find goes on to the literal.
+// find goes on to the literal. What the server tells of other messages meanwhile is passed over.
 func (b *body) find() {
 	for msg := b.cmd.Next(); msg != nil; msg = b.cmd.Next() {
+		var uid goimap.UID
 		for item := msg.Next(); item != nil; item = msg.Next() {
-			if section, ok := item.(imapclient.FetchItemDataBodySection); ok {
-				b.answered, b.literal = true, section.Literal
-				if b.literal != nil {
+			switch item := item.(type) {
+			case imapclient.FetchItemDataUID:
+				uid = item.UID
+			case imapclient.FetchItemDataBodySection:
+				if uid != b.uid {
+					continue
+				}
+				if b.answered, b.literal = true, item.Literal; b.literal != nil {
 					return
 				}
 			}

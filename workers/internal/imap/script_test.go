@@ -44,6 +44,11 @@ func (s *scripted) commands(prefix string) (all []string) {
 // play starts the script and a Source that reads from it with a password.
 func play(t *testing.T, answers script, change func(*tokenclient.Settings)) (*imap.Source, *scripted) {
 	t.Helper()
+	return playFolder(t, answers, "INBOX", change)
+}
+
+func playFolder(t *testing.T, answers script, folder string, change func(*tokenclient.Settings)) (*imap.Source, *scripted) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +73,7 @@ func play(t *testing.T, answers script, change func(*tokenclient.Settings)) (*im
 	change(&settings)
 	broker := brokertest.New(t)
 	broker.SetMailboxes(settings)
-	src, err := imap.New(imap.Config{Settings: settings, Folder: "INBOX", Broker: broker.Client(t)})
+	src, err := imap.New(imap.Config{Settings: settings, Folder: folder, Broker: broker.Client(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (s *Source) Settle(ctx context.Context, ids []string) error {
 		return nil
 	}
 	if in.After == tokenclient.Move {
-		return s.move(ctx, sess, set, in.AfterFolder, &s.moved)
+		return s.move(ctx, sess, set, in.AfterFolder)
 	}
 	return s.remove(ctx, sess, set)
 }
@@ -71,7 +71,7 @@ func (s *Source) SetAside(ctx context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := s.move(ctx, sess, set, to, &s.failed); err != nil {
+	if err := s.move(ctx, sess, set, to); err != nil {
 		return false, err
 	}
 	s.forget(set)
@@ -103,8 +103,7 @@ func (s *Source) remove(ctx context.Context, sess *session, set goimap.UIDSet) e
 		if err != nil {
 			return err
 		}
-		yes := true
-		return s.move(ctx, sess, set, trash, &yes)
+		return s.moveTo(ctx, sess, set, trash)
 	}
 	if err := sess.flag(ctx, set, goimap.FlagDeleted); err != nil {
 		return err
@@ -121,21 +120,30 @@ func (s *session) expunge(ctx context.Context, set goimap.UIDSet) error {
 	return s.do(ctx, "expunge", func() error { return s.client.UIDExpunge(set).Close() })
 }
 
-// move moves messages to a folder, which is made if it is missing; known tells that it is there. Those that left already
-// are no error.
-func (s *Source) move(ctx context.Context, sess *session, set goimap.UIDSet, to string, known *bool) error {
-	if !*known {
-		if err := sess.ensure(ctx, to); err != nil {
+// move moves messages to a folder by its name in the settings, which is made if it is missing.
+func (s *Source) move(ctx context.Context, sess *session, set goimap.UIDSet, wanted string) error {
+	to, there, err := s.locate(ctx, sess, wanted)
+	if err != nil {
+		return err
+	}
+	if !there {
+		if err := sess.create(ctx, to); err != nil {
 			return err
 		}
-		*known = true
+		s.names[wanted] = to
 	}
+	err = s.moveTo(ctx, sess, set, to)
+	if fault.Of(err) == fault.Gone {
+		delete(s.names, wanted) // somebody removed the folder: make it again next time
+	}
+	return err
+}
+
+// moveTo moves messages to a folder that is there. Those that left already are no error.
+func (s *Source) moveTo(ctx context.Context, sess *session, set goimap.UIDSet, to string) error {
 	err := sess.moveNow(ctx, set, to)
 	if err == nil || !sess.alive() {
 		return err
-	}
-	if fault.Of(err) == fault.Gone {
-		*known = false // somebody removed the folder: make it again next time
 	}
 	if there, e := sess.present(ctx, set); e == nil && there == 0 {
 		return nil // some servers say NO to messages that are gone
@@ -164,13 +172,9 @@ func (s *session) moveNow(ctx context.Context, set goimap.UIDSet, to string) err
 	return s.expunge(ctx, set)
 }
 
-// ensure makes a folder if it is missing. Asking first spares a line of noise in the server's log.
-func (s *session) ensure(ctx context.Context, name string) error {
-	found, err := s.folders(ctx, name)
-	if err != nil || len(found) > 0 {
-		return err
-	}
-	err = s.do(ctx, "create "+name, func() error { return s.client.Create(name, nil).Wait() })
+// create makes a folder; somebody may have been faster.
+func (s *session) create(ctx context.Context, name string) error {
+	err := s.do(ctx, "create "+name, func() error { return s.client.Create(name, nil).Wait() })
 	var said *goimap.Error
 	if errors.As(err, &said) && said.Code == goimap.ResponseCodeAlreadyExists {
 		return nil

@@ -18,11 +18,9 @@ type Source struct {
 	config  Config
 	session *session // nil = not connected
 
-	names  map[string]string        // names of folders that had to be looked up
-	page   map[fingerprint][]uint32 // UIDs of the page listed last, by what they have in common
-	failed bool                     // the failed-items folder is known to exist; likewise moved
-	moved  bool
-	junk   junkCount
+	names map[string]string        // what the server calls the folders that had to be looked up
+	page  map[fingerprint][]uint32 // UIDs of the page listed last, by what they have in common
+	junk  junkCount
 }
 
 var (

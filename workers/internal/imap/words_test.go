@@ -3,6 +3,7 @@ package imap
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +68,33 @@ func TestBye(t *testing.T) {
 			t.Errorf("%q: %q, want %q", tail, got, want)
 		}
 	}
+}
+
+func TestWithoutRev2(t *testing.T) {
+	for line, want := range map[string]string{
+		"* OK [CAPABILITY IMAP4rev2 IMAP4rev1 IDLE] hi\r\n": "* OK [CAPABILITY IMAP4rev1 IDLE] hi\r\n",
+		"* CAPABILITY imap4rev1 imap4rev2\r\n":              "* CAPABILITY imap4rev1\r\n",
+		"T1 OK [CAPABILITY IMAP4rev1 IMAP4rev2]\r\n":        "T1 OK [CAPABILITY IMAP4rev1]\r\n",
+		"* CAPABILITY IMAP4rev1 IMAP4rev2X\r\n":             "* CAPABILITY IMAP4rev1 IMAP4rev2X\r\n",
+		"* CAPABILITY IMAP4rev2 IDLE\r\n":                   "* CAPABILITY IMAP4rev2 IDLE\r\n", // there is nothing else
+		"\r\n":                                              "\r\n",
+	} {
+		if got := string(withoutRev2([]byte(line))); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
+
+func FuzzResponseCode(f *testing.F) {
+	for _, seed := range []string{"[LIMIT] too many", "[BADCHARSET (UTF-8)] no", "[]", "[", "no code", "[ALERT]x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		code, text := responseCode(line)
+		if strings.ContainsAny(string(code), " ]") || len(code)+len(text) > len(line) {
+			t.Errorf("%q: %q, %q", line, code, text)
+		}
+	})
 }
 
 func TestIdentity(t *testing.T) {
