@@ -84,6 +84,16 @@ func (s *session) open(ctx context.Context, c Config, tok tokenclient.Token) err
 	if err != nil {
 		return s.refused(ctx, err)
 	}
+	return s.learnCapabilities(ctx)
+}
+
+// learnCapabilities waits for those that are offered after login: Exchange has MOVE only there. The library tells of the
+// login before it forgets the old ones, and reads nothing more until it has: once another answer is here, it has.
+func (s *session) learnCapabilities(ctx context.Context) error {
+	var said *goimap.Error
+	if err := s.client.Noop().Wait(); err != nil && !errors.As(err, &said) {
+		return s.fail(ctx, "NOOP", err)
+	}
 	if s.caps = s.client.Caps(); s.caps == nil {
 		return s.fail(ctx, "CAPABILITY", errors.New("no answer"))
 	}
