@@ -197,11 +197,18 @@ func (q *quirks) Read(p []byte) (int, error) {
 	} else {
 		n, err = q.in.Read(p)
 	}
+	q.keep(p[max(0, n-tailSize):n])
+	return n, err
+}
+
+// keep adds to the tail what came last.
+func (q *quirks) keep(last []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.tail = append(q.tail, p[max(0, n-tailSize):n]...)
-	q.tail = append([]byte(nil), q.tail[max(0, len(q.tail)-tailSize):]...)
-	return n, err
+	if over := len(q.tail) + len(last) - tailSize; over > 0 {
+		q.tail = q.tail[:copy(q.tail, q.tail[over:])]
+	}
+	q.tail = append(q.tail, last...)
 }
 
 var rev2 = regexp.MustCompile(`(?i) IMAP4rev2\b`)
