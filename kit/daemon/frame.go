@@ -34,7 +34,9 @@ func NewFrame(name string, log *slog.Logger) *Frame {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		buildInfo(name),
 	)
-	f.mux.Handle("GET /metrics", promhttp.HandlerFor(f.Metrics, promhttp.HandlerOpts{Registry: f.Metrics}))
+	f.mux.Handle("GET /metrics", promhttp.HandlerFor(f.Metrics, promhttp.HandlerOpts{
+		Registry: f.Metrics, ErrorHandling: promhttp.ContinueOnError, // a store that is away takes its own numbers along, not all
+	}))
 	f.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "alive") })
 	f.mux.Handle("GET /readyz", f.Health)
 	return f

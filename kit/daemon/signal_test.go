@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // process is the program of TestMain, running.
@@ -168,10 +170,23 @@ func TestAdminServer(t *testing.T) {
 	check("/bags", 200, "three")
 	check("/metrics", 200, `build_info{go="go1.`)
 	check("/metrics", 200, `go_goroutines`)
+	f.Metrics.MustRegister(dumb{})
+	check("/metrics", 200, `go_goroutines`) // what cannot be asked takes nothing else along
 	check("/none", 404, "")
 	f.drain()
 	check("/readyz", 503, "running: shutting down")
 	if _, err := f.listen(f.AdminAddress()); err == nil {
 		t.Error("listened twice at one address")
 	}
+}
+
+// dumb is a metric that cannot tell its value.
+type dumb struct{}
+
+var speech = prometheus.NewDesc("speech", "What cannot be had.", nil, nil)
+
+func (dumb) Describe(ch chan<- *prometheus.Desc) { ch <- speech }
+
+func (dumb) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.NewInvalidMetric(speech, os.ErrDeadlineExceeded)
 }
