@@ -17,6 +17,8 @@ var fetching = programtest.Inbound{
 
 func TestMailArrives(t *testing.T) { programtest.Fetches(t, fetching) }
 
+func TestTheRulesAreFollowed(t *testing.T) { programtest.FollowsTheRules(t, fetching) }
+
 func TestMailArrivesWithoutTheBroker(t *testing.T) { programtest.FetchesWithoutTheBroker(t, fetching) }
 
 func address(sb *sandbox.Sandbox) string {

@@ -21,4 +21,6 @@ var fetching = programtest.Inbound{
 
 func TestMailArrives(t *testing.T) { programtest.Fetches(t, fetching) }
 
+func TestTheRulesAreFollowed(t *testing.T) { programtest.FollowsTheRules(t, fetching) }
+
 func TestMailArrivesWithoutTheBroker(t *testing.T) { programtest.FetchesWithoutTheBroker(t, fetching) }

@@ -2,7 +2,6 @@ package inbound
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -89,11 +88,7 @@ func (b *Board) List() []FolderStatus {
 
 // ServeHTTP answers with List as JSON.
 func (b *Board) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	_ = e.Encode(b.List()) // the client went away
+	writeJSON(w, b.List())
 }
 
 // Folder starts a folder's status.

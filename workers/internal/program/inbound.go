@@ -96,6 +96,8 @@ func (p Inbound) fleet(f *daemon.Frame, c setup.Config, broker tokenclient.Broke
 	metrics := inbound.NewMetrics(f.Metrics)
 	board := &inbound.Board{Metrics: metrics}
 	f.Handle("GET /mailboxes", board)
+	f.Handle("GET /quarantine", inbound.Listing(store.Quarantine()))
+	f.Metrics.MustRegister(inbound.Count(store.Quarantine()))
 	return &inbound.Fleet{
 		Protocol: p.Protocol.String(),
 		Source: func(s tokenclient.Settings, folder string) (inbound.Source, error) {

@@ -168,7 +168,7 @@ func (w Inbound) sandbox(t *testing.T, life time.Duration) *sandbox.Sandbox {
 		Tenants: []sandbox.Tenant{{
 			ID: tenant, Domains: []string{"contoso.example"},
 			Apps:  []sandbox.App{{ClientID: "app", Roles: []string{w.Role}, Mailboxes: []string{"*"}}},
-			Users: []sandbox.User{{Address: mailboxes[0]}, {Address: mailboxes[1]}},
+			Users: []sandbox.User{{Address: mailboxes[0]}, {Address: mailboxes[1]}, {Address: unnoticed}},
 		}},
 	})
 	if err != nil {
