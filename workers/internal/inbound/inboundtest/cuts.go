@@ -1,12 +1,14 @@
 package inboundtest
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -27,10 +29,10 @@ type DistantServer struct {
 	Failed func(t *testing.T) [][]byte
 }
 
-// cutsEnv makes Cuts try every byte: "all". It takes minutes.
+// cutsEnv says after how many bytes of a session Cuts breaks the line per way, or "all", which takes minutes for IMAP and
+// hours for what speaks HTTP. Which ones, chance decides.
 const cutsEnv = "MAILPORTER_CUTS"
 
-// cutsTried is how many bytes of a session are tried per way without it; which ones, chance decides.
 const cutsTried = 48
 
 // Cuts tests that a line which breaks at any byte of a session, either way, loses no message and doubles none: a Mover
@@ -45,7 +47,7 @@ func Cuts(t *testing.T, fresh func(t *testing.T) DistantServer) {
 			c := cutting{DistantServer: s, after: after, lines: newExchange(t, s.Address, s.Roots)}
 			said := c.session(t, fromServer, whole)
 			for _, w := range []way{fromServer, fromClient} {
-				for _, at := range positions(said[w]) {
+				for _, at := range positions(t, said[w]) {
 					t.Run(fmt.Sprintf("%s at %d of %d", w, at, said[w]), func(t *testing.T) { c.session(t, w, at) })
 				}
 			}
@@ -54,10 +56,15 @@ func Cuts(t *testing.T, fresh func(t *testing.T) DistantServer) {
 }
 
 // positions are the bytes of n after which the line breaks.
-func positions(n int) (all []int) {
+func positions(t *testing.T, n int) (all []int) {
+	t.Helper()
 	step := 1
-	if os.Getenv(cutsEnv) != "all" {
-		step = max(1, n/cutsTried)
+	if tries := cmp.Or(os.Getenv(cutsEnv), strconv.Itoa(cutsTried)); tries != "all" {
+		many, err := strconv.Atoi(tries)
+		if err != nil || many < 1 {
+			t.Fatalf("%s=%s: give a number, or all", cutsEnv, tries)
+		}
+		step = max(1, n/many)
 	}
 	for at := rand.N(step); at < n; at += step {
 		all = append(all, at)
