@@ -54,6 +54,12 @@ type Waiter interface {
 	Wait(ctx context.Context, limit time.Duration) error
 }
 
+// A Yielder is a Source whose session keeps others out of the mailbox, or shows nothing that came since it began. Yield ends
+// the session; the Mover calls it before it waits.
+type Yielder interface {
+	Yield()
+}
+
 // A Setter-aside is a Source that can move a quarantined message to the configured failed-items folder. Settled on
 // return; false: no folder is configured and the message stays where it is.
 type SetterAside interface {

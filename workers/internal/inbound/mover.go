@@ -124,6 +124,9 @@ func (m *Mover) turn(h *hold) {
 	}
 	m.Status.begin()
 	full, err := m.cycle(h)
+	if y, ok := m.Source.(Yielder); ok {
+		y.Yield()
+	}
 	m.leave()
 	switch {
 	case h.next.Err() != nil:

@@ -430,3 +430,43 @@ func TestMaximumNumberPerCycle(t *testing.T) {
 		r.stop()
 	})
 }
+
+// yielding is a Source whose session locks the mailbox.
+type yielding struct {
+	source
+	open    bool // since the last List
+	yielded int
+}
+
+func (y *yielding) List(ctx context.Context, after inbound.Cursor, limit int) (inbound.Page, error) {
+	y.open = true
+	return y.source.List(ctx, after, limit)
+}
+
+func (y *yielding) Yield() { y.open, y.yielded = false, y.yielded+1 }
+
+// TestTheMailboxIsFreeWhileTheMoverWaits: after a good cycle, a full one and a failed one.
+func TestTheMailboxIsFreeWhileTheMoverWaits(t *testing.T) {
+	for name, arrange := range map[string]func(*rig){
+		"a good cycle":   func(*rig) {},
+		"a full cycle":   func(r *rig) { r.mover.Rules.MaxNumber = 1 },
+		"a failed cycle": func(r *rig) { r.server.broken = map[int]error{1: errors.New("no")} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{kind: byUIDL}
+				s.add(letters(2)...)
+				r := newRig(s)
+				src := &yielding{source: source{s}}
+				r.mover.Source = src
+				arrange(r)
+				r.run(t)
+				synctest.Wait() // it waits for its next cycle
+				if src.open || src.yielded != 1 {
+					t.Errorf("session open: %t, yielded %d times", src.open, src.yielded)
+				}
+				r.stop()
+			})
+		})
+	}
+}
