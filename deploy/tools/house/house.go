@@ -46,6 +46,7 @@ var rooms = map[string]Layer{
 	"mailporter/workers/internal/inbound":  Engine,
 	"mailporter/workers/internal/outbound": Engine,
 	"mailporter/workers/internal/imap":     Edge,
+	"mailporter/workers/internal/pop3":     Edge,
 	"mailporter/workers/internal/smtp":     Edge,
 	"mailporter/workers/internal/graph":    Edge,
 	"mailporter/workers/internal/ews":      Edge,
