@@ -43,6 +43,11 @@ func TestComplaintsAboutMailboxes(t *testing.T) {
 		"move without folder":   {"pop-client", "disposition: 'move:', " + oauth, `"move:" is not allowed`},
 		"disposition":           {"pop-client", "disposition: archive, " + oauth, `"archive" is not allowed`},
 		"POP3 mark-read":        {"pop-client", "type: POP3, server: h, disposition: mark-read, password: {file: ../pass}", "POP3 has no flags"},
+		"POP3 move":             {"pop-client", "type: POP3, server: h, disposition: 'move:Done', password: {file: ../pass}", "POP3 has no flags and no folders; use keep or delete"},
+		"POP3 folders":          {"pop-client", "type: POP3, server: h, folder-path: [INBOX, Sent], password: {file: ../pass}", "folder-path: POP3 has no folders"},
+		"POP3 junk, read":       {"pop-client", "type: POP3, server: h, junk: read, password: {file: ../pass}", "junk: POP3 does not show the junk folder; use ignore"},
+		"POP3 junk, count":      {"pop-client", "type: POP3, server: h, junk: count, password: {file: ../pass}", "junk: POP3 does not show the junk folder; use ignore"},
+		"POP3 failed items":     {"pop-client", "type: POP3, server: h, failed-items-folder-name: Bad, password: {file: ../pass}", "failed-items-folder-name: POP3 cannot move messages"},
 		"POP3 folder":           {"pop-client", "type: POP3, server: h, folder-path: Sent, password: {file: ../pass}", "POP3 has no folders"},
 		"POP3 two lines":        {"pop-client", "type: POP3, mail.pop3.auth.mechanisms: XOAUTH2, directory-id: d, client-id: c, password: {file: ../pass}", "two lines only"},
 		"other mechanism":       {"pop-client", "mail.pop3.auth.mechanisms: XOAUTH2, " + oauth, "has no effect: the section speaks IMAP"},
@@ -63,6 +68,26 @@ func TestComplaintsAboutMailboxes(t *testing.T) {
 				if strings.Contains(c.String(), "hunter2") || strings.Contains(c.String(), "mailbox-password") {
 					t.Errorf("a secret in a complaint")
 				}
+			}
+		})
+	}
+}
+
+// TestPOP3AmongDefaults: what defaults have for mailboxes of other protocols, a POP3 mailbox can take back.
+func TestPOP3AmongDefaults(t *testing.T) {
+	const defaults = "defaults: {pop-client: {failed-items-folder-name: Bad, junk: count, disposition: 'move:Done', folder-path: [INBOX, Sent]}}\n"
+	for name, tc := range map[string]struct {
+		own  string
+		hard int
+	}{
+		"left in place": {"", 4},
+		"taken back":    {`, failed-items-folder-name: "", junk: ignore, disposition: delete, folder-path: INBOX`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			box := "mailboxes: [{address: a@x.org, pop-client: {type: POP3, server: h, password: {file: ../pass}" + tc.own + "}}]"
+			_, complaints := newSite(t).load(defaults + box)
+			if tc.hard == 0 && complaints.Err() != nil || tc.hard > 0 && strings.Count(complaints.Error(), ": POP3 ") != tc.hard {
+				t.Errorf("want %d complaints:\n%v", tc.hard, complaints)
 			}
 		})
 	}

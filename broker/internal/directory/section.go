@@ -171,7 +171,7 @@ func disposition(m *config.Map) (after, folder string) {
 	return "keep", ""
 }
 
-// checkPOP3: RFC 1939 has one maildrop, no flags and no folders.
+// checkPOP3 complains about what POP3 has no command for: RFC 1939 has one maildrop, no flags and no folders.
 func checkPOP3(m *config.Map, f *Fetch) {
 	if f.After == "mark-read" || f.After == "move" {
 		m.Complain("disposition", fmt.Sprintf("%q: POP3 has no flags and no folders", f.After), "use keep or delete")
@@ -183,7 +183,8 @@ func checkPOP3(m *config.Map, f *Fetch) {
 		m.Complain("junk", "POP3 does not show the junk folder", "use ignore, or fetch by IMAP")
 	}
 	if f.FailedFolder != "" {
-		m.Warn("failed-items-folder-name", "POP3 cannot move messages: failed ones stay where they are", "leave it out")
+		m.Complain("failed-items-folder-name", "POP3 cannot move messages: failed ones stay where they are",
+			`leave it out; where defaults have it, write failed-items-folder-name: "" at this mailbox`)
 	}
 }
 
