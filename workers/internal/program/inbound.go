@@ -21,6 +21,7 @@ type Inbound struct {
 	Protocol tokenclient.Protocol
 	// Source makes the edge for one folder of a mailbox. It is called whenever the settings change, by many goroutines.
 	Source func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (inbound.Source, error)
+	Page   int // messages per page; 0 = the engine's own number
 }
 
 // App is the program: imap-worker for IMAP.
@@ -104,6 +105,7 @@ func (p Inbound) fleet(f *daemon.Frame, c setup.Config, broker tokenclient.Broke
 			return p.Source(c, broker, s, folder)
 		},
 		Checkpoints: store.Checkpoints(), Quarantine: store.Quarantine(),
-		Log: f.Log, Metrics: metrics, Board: board,
+		Options: inbound.Options{Page: p.Page},
+		Log:     f.Log, Metrics: metrics, Board: board,
 	}
 }
