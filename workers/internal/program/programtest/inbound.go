@@ -34,6 +34,7 @@ type Inbound struct {
 	Role        string // the application's permission: IMAP.AccessAsApp
 	Audience    string // of the tokens
 	Impersonate bool   // EWS
+	TwoLine     bool   // POP3
 	Address     func(*sandbox.Sandbox) string
 	// Interrupt ends a mailbox's session at its next fetch, and Logins counts the sessions so far; nil where every request
 	// shows its token.
@@ -192,13 +193,17 @@ func (w Inbound) settings(t *testing.T, sb *sandbox.Sandbox) (all []tokenclient.
 	if err != nil {
 		t.Fatal(err)
 	}
+	junk := tokenclient.JunkCount
+	if w.Protocol == tokenclient.POP3 {
+		junk = tokenclient.JunkIgnore // it cannot look there
+	}
 	for i, mailbox := range mailboxes {
 		all = append(all, tokenclient.Settings{
 			Mailbox: mailbox, Direction: tokenclient.Inbound, Protocol: w.Protocol, Margin: time.Second, Version: "1",
 			Endpoint: tokenclient.Endpoint{Server: "localhost", Port: n, Security: tokenclient.TLS, User: mailbox,
-				Mechanism: w.Mechanism, Impersonate: w.Impersonate, ConnectTimeout: 10 * time.Second, ProtocolTimeout: 10 * time.Second},
+				Mechanism: w.Mechanism, Impersonate: w.Impersonate, TwoLine: w.TwoLine, ConnectTimeout: 10 * time.Second, ProtocolTimeout: 10 * time.Second},
 			Inbound: tokenclient.InboundSettings{Folders: []string{"INBOX"}, CycleTime: time.Second, DeliverTo: "default",
-				After: []tokenclient.After{tokenclient.Keep, tokenclient.Delete}[i], Junk: tokenclient.JunkCount},
+				After: []tokenclient.After{tokenclient.Keep, tokenclient.Delete}[i], Junk: junk},
 		})
 	}
 	return all
