@@ -24,14 +24,20 @@ const (
 type mark uint64
 
 func markOf(id string) mark {
-	sum := sha256.Sum256([]byte(id))
+	sum := hash(id)
 	return mark(binary.BigEndian.Uint64(sum[:]))
 }
 
 // key is Item.Key: 16 bytes in hexadecimal.
 func key(id string) string {
-	sum := sha256.Sum256([]byte(id))
+	sum := hash(id)
 	return hex.EncodeToString(sum[:16])
+}
+
+// hash is taken of every message at every look, so it leaves nothing on the heap for handles of usual length.
+func hash(id string) [sha256.Size]byte {
+	var usual [96]byte
+	return sha256.Sum256(append(usual[:0], id...))
 }
 
 // readCursor reads what was seen; nil is nothing. What cannot be read is lost.

@@ -493,6 +493,39 @@ func TestOneSessionServesManyPages(t *testing.T) {
 	}
 }
 
+// TestAHundredThousandMessages: one session, one listing, eight bytes a message, and nothing again.
+func TestAHundredThousandMessages(t *testing.T) {
+	const n = 100_000
+	var uidls, sizes strings.Builder
+	for i := 1; i <= n; i++ {
+		fmt.Fprintf(&uidls, "%d AAMkADQ5OTc2LWI4-%d\r\n", i, i)
+		fmt.Fprintf(&sizes, "%d %d\r\n", i, i)
+	}
+	src, s := play(t, script{"CAPA": once(capa), "UIDL": once("+OK\r\n" + uidls.String() + ".\r\n"), "LIST": once("+OK\r\n" + sizes.String() + ".\r\n")},
+		func(s *tokenclient.Settings) { s.Inbound.After = tokenclient.Keep })
+	var at inbound.Cursor
+	keys := map[string]bool{}
+	for len(keys) < n {
+		p, err := src.List(t.Context(), at, 1000)
+		if err != nil || len(p.Items) != 1000 {
+			t.Fatalf("%d items, %v", len(p.Items), err)
+		}
+		for _, it := range p.Items {
+			keys[it.Key] = true
+		}
+		at = p.Next
+	}
+	if s.sessions() != 1 || len(s.commands("UIDL")) != 1 || len(at) > 8*n+100 {
+		t.Errorf("%d sessions, %d listings, a cursor of %d bytes", s.sessions(), len(s.commands("UIDL")), len(at))
+	}
+	if p := page(t, src, slices.Clone(at)); len(p.Items) != 0 || p.More || len(p.Next) != len(at) {
+		t.Errorf("again: %d items, more: %t, a cursor of %d bytes", len(p.Items), p.More, len(p.Next))
+	}
+	if len(s.commands("LIST")) != 1 {
+		t.Error("sizes were asked for where nothing is new")
+	}
+}
+
 func TestAContextEndsACall(t *testing.T) {
 	src, _ := play(t, two(script{"UIDL": once("")}), nothing) // no answer at all
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
