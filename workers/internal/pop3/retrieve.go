@@ -84,19 +84,18 @@ func (s *session) retrieve(ctx context.Context, number int, ahead []int) (io.Rea
 
 // ask brings a message to the head of the flight, and others after it.
 func (s *session) ask(number int, ahead []int) error {
-	want := append([]int{number}, ahead...)
 	for len(s.flight) > 0 && s.flight[0] != number { // passed over by the caller
 		if err := s.discard(); err != nil {
 			return err
 		}
 	}
+	want := append([]int{number}, ahead...)
 	common := min(len(s.flight), len(want))
-	if len(s.flight) > 0 && !slices.Equal(s.flight[:common], want[:common]) {
-		want = want[:1] // in another order than was expected: what is asked for has to be read first
-		common = 1
-	}
-	if common == len(want) {
-		return nil
+	switch {
+	case !slices.Equal(s.flight[:common], want[:common]):
+		return nil // in another order than was expected: what is asked for has to be read first
+	case common > len(want)/2:
+		return nil // so that commands go out many at a time
 	}
 	commands := make([]string, 0, len(want))
 	for _, n := range want[common:] {
