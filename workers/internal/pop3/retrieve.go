@@ -89,19 +89,16 @@ func (s *session) ask(number int, ahead []int) error {
 			return err
 		}
 	}
-	want := append([]int{number}, ahead...)
-	common := min(len(s.flight), len(want))
-	switch {
-	case !slices.Equal(s.flight[:common], want[:common]):
-		return nil // in another order than was expected: what is asked for has to be read first
-	case common > len(want)/2:
+	asked := func(n int) bool { return slices.Contains(s.flight, n) }
+	fresh := slices.DeleteFunc(append([]int{number}, ahead...), asked)
+	if len(s.flight) > 0 && len(fresh) <= len(ahead)/2 {
 		return nil // so that commands go out many at a time
 	}
-	commands := make([]string, 0, len(want))
-	for _, n := range want[common:] {
+	commands := make([]string, 0, len(fresh))
+	for _, n := range fresh {
 		commands = append(commands, fmt.Sprintf("RETR %d", n))
 	}
-	s.flight = append(s.flight, want[common:]...)
+	s.flight = append(s.flight, fresh...)
 	return s.send(commands...)
 }
 
