@@ -44,3 +44,11 @@ func read(t *testing.T, s *pop3.Source, id string) []byte {
 	}
 	return b
 }
+
+// withLineEnd is a message as POP3 carries it: RFC 1939 section 3 ends it with a line end.
+func withLineEnd(raw []byte) []byte {
+	if n := len(raw); n == 0 || n >= 2 && string(raw[n-2:]) == "\r\n" {
+		return raw
+	}
+	return append(raw[:len(raw):len(raw)], "\r\n"...)
+}
