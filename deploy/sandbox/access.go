@@ -29,6 +29,12 @@ func (s *Sandbox) IMAPAddr() string { return s.addr("imap") }
 // SMTPAddr is host:port of the Exchange-like submission server (STARTTLS).
 func (s *Sandbox) SMTPAddr() string { return s.addr("smtp") }
 
+// POP3Addr is host:port of the Exchange-like POP3 server.
+func (s *Sandbox) POP3Addr() string { return s.addr("pop3") }
+
+// GmailPOP3Addr is host:port of the Gmail-like POP3 server.
+func (s *Sandbox) GmailPOP3Addr() string { return s.addr("gmail-pop3") }
+
 // GmailIMAPAddr is host:port of the Gmail-like IMAP server.
 func (s *Sandbox) GmailIMAPAddr() string { return s.addr("gmail-imap") }
 
@@ -85,6 +91,7 @@ func (s *Sandbox) Stats() admin.Stats {
 	return admin.Stats{
 		TokenRequests: s.TokenRequests(),
 		IMAP:          s.imap[0].Stats(), GmailIMAP: s.imap[1].Stats(),
+		POP3: s.pop3[0].Stats(), GmailPOP3: s.pop3[1].Stats(),
 		SMTP: s.smtp[0].Stats(), GmailSMTP: s.smtp[1].Stats(), Graph: s.graph.Stats(), EWS: s.ews.Stats(),
 		Outbound: len(s.store.Outbound()),
 	}
@@ -104,6 +111,6 @@ func (s *Sandbox) Endpoints() map[string]string {
 	return map[string]string{
 		"authority": s.Authority(), "google-authority": s.GoogleAuthority(), "admin": s.AdminURL(),
 		"imap": s.IMAPAddr(), "smtp": s.SMTPAddr(), "gmail-imap": s.GmailIMAPAddr(), "gmail-smtp": s.GmailSMTPAddr(),
-		"graph": s.GraphURL(), "ews": s.EWSURL(),
+		"pop3": s.POP3Addr(), "gmail-pop3": s.GmailPOP3Addr(), "graph": s.GraphURL(), "ews": s.EWSURL(),
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/imapd"
+	"mailporter/sandbox/pop3d"
 )
 
 // The words of the directory, under the names by which configurations are written.
@@ -48,8 +49,9 @@ type Config struct {
 	SingleUseRefreshTokens bool `yaml:"single-use-refresh-tokens"`
 	// NoGraphDelta leaves delta rounds out of Graph, as the cloud in China does.
 	NoGraphDelta bool `yaml:"no-graph-delta"`
-	// IMAPSecurity is how both IMAP ports speak TLS: tls (default), starttls or none.
+	// IMAPSecurity is how both IMAP ports speak TLS: tls (default), starttls or none. Likewise POP3Security.
 	IMAPSecurity imapd.Security `yaml:"imap-security"`
+	POP3Security pop3d.Security `yaml:"pop3-security"`
 
 	Tenants       []Tenant       `yaml:"tenants"`
 	Google        GoogleConfig   `yaml:"google"`
@@ -64,7 +66,9 @@ type Ports struct {
 	Identity  int `yaml:"identity"`
 	IMAP      int `yaml:"imap"`
 	SMTP      int `yaml:"smtp"`
+	POP3      int `yaml:"pop3"`
 	GmailIMAP int `yaml:"gmail-imap"`
+	GmailPOP3 int `yaml:"gmail-pop3"`
 	GmailSMTP int `yaml:"gmail-smtp"`
 	Graph     int `yaml:"graph"`
 	EWS       int `yaml:"ews"`
@@ -96,6 +100,7 @@ func (c Config) withDefaults() Config {
 	set(&c.RefreshTokenLife, 90*24*time.Hour)
 	set(&c.CADir, c.Data)
 	set(&c.IMAPSecurity, imapd.Implicit)
+	set(&c.POP3Security, pop3d.Implicit)
 	set(&c.Limits.SMTPConnections, 3)
 	set(&c.Limits.GraphRequests, 4)
 	set(&c.Limits.EWSRequests, 27)
@@ -130,6 +135,11 @@ func (c Config) Validate() error {
 	default:
 		errs = append(errs, fmt.Errorf("imap-security %q: use tls, starttls or none", c.IMAPSecurity))
 	}
+	switch c.POP3Security {
+	case pop3d.Implicit, pop3d.StartTLS, pop3d.Clear:
+	default:
+		errs = append(errs, fmt.Errorf("pop3-security %q: use tls, starttls or none", c.POP3Security))
+	}
 	if !loopback(c.Host) {
 		errs = append(errs, fmt.Errorf("host %q: the sandbox listens on loopback addresses only, such as 127.0.0.1", c.Host))
 	}
@@ -147,6 +157,7 @@ func (c Config) Validate() error {
 func (p Ports) all() map[string]int {
 	return map[string]int{
 		"identity": p.Identity, "imap": p.IMAP, "smtp": p.SMTP, "gmail-imap": p.GmailIMAP, "gmail-smtp": p.GmailSMTP,
+		"pop3": p.POP3, "gmail-pop3": p.GmailPOP3,
 		"graph": p.Graph, "ews": p.EWS, "admin": p.Admin,
 	}
 }

@@ -30,6 +30,7 @@ import (
 	"mailporter/sandbox/imapd"
 	"mailporter/sandbox/mailstore"
 	"mailporter/sandbox/pki"
+	"mailporter/sandbox/pop3d"
 	"mailporter/sandbox/smtpd"
 )
 
@@ -43,6 +44,7 @@ type Sandbox struct {
 	faults    *fault.Plan
 	identity  *idp.Server
 	imap      [2]*imapd.Server // Exchange, Gmail
+	pop3      [2]*pop3d.Server
 	smtp      [2]*smtpd.Server
 	graph     *graphd.Server
 	ews       *ewsd.Server
@@ -169,6 +171,14 @@ func (s *Sandbox) startMail() error {
 			Store: s.store, Faults: s.faults, Connections: c.Limits.IMAPConnections, Log: c.Log,
 		})
 		s.imap[i] = server
+		s.serve(name, server.Serve, server.Close)
+	}
+	for i, name := range []string{"pop3", "gmail-pop3"} {
+		server := pop3d.New(pop3d.Config{
+			Provider: pop3d.Provider(i), Security: c.POP3Security, TLS: secure, Directory: s.directory, Issuer: s.issuer,
+			Store: s.store, Faults: s.faults, Log: c.Log,
+		})
+		s.pop3[i] = server
 		s.serve(name, server.Serve, server.Close)
 	}
 	for i, name := range []string{"smtp", "gmail-smtp"} {

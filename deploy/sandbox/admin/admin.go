@@ -16,6 +16,7 @@ import (
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/imapd"
 	"mailporter/sandbox/mailstore"
+	"mailporter/sandbox/pop3d"
 	"mailporter/sandbox/smtpd"
 )
 
@@ -24,6 +25,8 @@ type Stats struct {
 	TokenRequests idp.Requests `json:"token_requests"`
 	IMAP          imapd.Stats  `json:"imap"`
 	GmailIMAP     imapd.Stats  `json:"gmail_imap"`
+	POP3          pop3d.Stats  `json:"pop3"`
+	GmailPOP3     pop3d.Stats  `json:"gmail_pop3"`
 	SMTP          smtpd.Stats  `json:"smtp"`
 	GmailSMTP     smtpd.Stats  `json:"gmail_smtp"`
 	Graph         graphd.Stats `json:"graph"`

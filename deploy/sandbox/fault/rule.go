@@ -13,6 +13,7 @@ import (
 const (
 	Identity = "identity"
 	IMAP     = "imap"
+	POP3     = "pop3"
 	SMTP     = "smtp"
 	Graph    = "graph"
 	EWS      = "ews"
@@ -25,6 +26,7 @@ var steps = map[string][]string{
 		"connect", "authenticate", "login", "select", "list", "status", "create", "append", "fetch", "search",
 		"store", "copy", "move", "expunge", "idle",
 	},
+	POP3:  {"connect", "capa", "auth", "stat", "list", "uidl", "retr", "top", "dele", "noop", "rset", "quit"},
 	SMTP:  {"connect", "auth", "mail", "rcpt", "data", "accepted"},
 	Graph: {"folders", "list", "delta", "get", "value", "update", "move", "delete"},
 	EWS:   {"folders", "sync", "find", "get", "value", "update", "move", "delete", "subscribe", "events"},
@@ -38,7 +40,7 @@ const (
 	// Reply answers with an error instead of doing the step. identity: Status and Body, or AADSTS alone for the real
 	// error of that number; RetryAfter and Header as given. graph: likewise, without AADSTS. ews: the same, or a
 	// response code in Text ("ErrorServerBusy"), RetryAfter as its BackOffMilliseconds. imap: Text after the tag ("NO [LIMIT] slow down"; without NO
-	// or BAD, NO is put before it). smtp: Text ("451 4.3.0 try later").
+	// or BAD, NO is put before it). smtp: Text ("451 4.3.0 try later"). pop3: Text ("-ERR [SYS/TEMP] later").
 	Reply Action = "reply"
 	// Delay waits for Delay and then does the step.
 	Delay Action = "delay"
@@ -48,14 +50,15 @@ const (
 	Reset Action = "reset"
 	// LoseAnswer does the step and resets the connection instead of answering: sent, but nobody was told.
 	LoseAnswer Action = "lose-answer"
-	// Cut ends the answer after Bytes bytes: of the HTTP body (identity, graph, ews), or of the first literal of an IMAP FETCH.
+	// Cut ends the answer after Bytes bytes: of the HTTP body (identity, graph, ews), of the first literal of an IMAP FETCH,
+	// or of a message that POP3 hands out.
 	Cut Action = "cut"
 	// Trickle sends the answer a byte at a time, header and all, with Delay (default 10 ms) between them, after the first
 	// Bytes bytes at once. With Status or AADSTS the answer is that of Reply.
 	Trickle Action = "trickle"
 	// Bye ends an IMAP session with "* BYE " and Text.
 	Bye Action = "bye"
-	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, smtp auth, graph, ews).
+	// RefuseToken treats a good access token or password as a bad one (imap authenticate and login, pop3 and smtp auth, graph, ews).
 	RefuseToken Action = "refuse-token"
 	// SkewDate does the step and answers with a Date header that is off by Skew (identity).
 	SkewDate Action = "skew-date"
@@ -68,6 +71,7 @@ const (
 var actions = map[string][]Action{
 	Identity: {Reply, Delay, Stall, Reset, LoseAnswer, Cut, SkewDate, Trickle},
 	IMAP:     {Reply, Delay, Stall, Reset, LoseAnswer, Cut, Bye, RefuseToken, Renumber},
+	POP3:     {Reply, Delay, Stall, Reset, LoseAnswer, Cut, RefuseToken},
 	SMTP:     {Reply, Delay, Stall, Reset, LoseAnswer, RefuseToken},
 	Graph:    {Reply, Delay, Stall, Reset, LoseAnswer, Cut, RefuseToken, Forget},
 	EWS:      {Reply, Delay, Stall, Reset, LoseAnswer, Cut, RefuseToken, Forget},
@@ -77,10 +81,11 @@ var actions = map[string][]Action{
 type Rule struct {
 	// ID is given by Plan.Add when it is empty.
 	ID string `json:"id,omitempty"`
-	// Target is identity, imap, smtp, graph or ews.
+	// Target is identity, imap, pop3, smtp, graph or ews.
 	Target string `json:"target"`
 	// Step is when: identity token, google-token, metadata, realm, keys, mex, trust; imap connect, authenticate, login, select, list,
-	// status, create, append, fetch, search, store, copy, move, expunge, idle; smtp connect, auth, mail, rcpt, data (the
+	// status, create, append, fetch, search, store, copy, move, expunge, idle; pop3 connect, capa, auth, stat, list, uidl, retr, top, dele, noop,
+	// rset, quit; smtp connect, auth, mail, rcpt, data (the
 	// message has come in, nothing is stored), accepted (it is stored, the 250 is not sent yet); graph folders, list, delta,
 	// get, value, update, move, delete; ews folders, sync, find, get, value, update, move, delete, subscribe, events.
 	Step string `json:"step,omitempty"`
@@ -165,7 +170,7 @@ func duration(field, s string) (time.Duration, error) {
 func (r *Rule) Validate() error {
 	known, ok := steps[r.Target]
 	if !ok {
-		return fmt.Errorf("target %q: use identity, imap, smtp, graph or ews", r.Target)
+		return fmt.Errorf("target %q: use identity, imap, pop3, smtp, graph or ews", r.Target)
 	}
 	var errs []error
 	if r.Step != "" && !slices.Contains(known, r.Step) {
@@ -190,8 +195,8 @@ func (r *Rule) validateReply() error {
 	case r.Target == EWS && r.Text != "":
 	case (r.Target == Graph || r.Target == EWS) && (r.Status < 200 || r.Status > 599):
 		return fmt.Errorf("status %d: a reply of %s needs a status of 200 to 599", r.Status, r.Target)
-	case r.Target == IMAP && r.Text == "":
-		return errors.New("text: a reply of imap needs one")
+	case (r.Target == IMAP || r.Target == POP3) && r.Text == "":
+		return fmt.Errorf("text: a reply of %s needs one", r.Target)
 	case r.Target == SMTP:
 		_, _, _, err := ParseReply(r.Text)
 		return err

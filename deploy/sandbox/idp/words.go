@@ -56,6 +56,7 @@ type User struct {
 	PasswordExpired bool `yaml:"password-expired"`
 
 	IMAPDisabled bool `yaml:"imap-disabled"`
+	POPDisabled  bool `yaml:"pop-disabled"`
 	SMTPDisabled bool `yaml:"smtp-disabled"`
 	// EWSDisabled is the organisation's or the mailbox's switch: 403, as after the retirement of EWS.
 	EWSDisabled bool `yaml:"ews-disabled"`
@@ -91,6 +92,10 @@ type GoogleUser struct {
 	// AppPassword signs in to IMAP and SMTP with PLAIN; empty: none.
 	AppPassword  string `yaml:"app-password"`
 	IMAPDisabled bool   `yaml:"imap-disabled"`
+	POPDisabled  bool   `yaml:"pop-disabled"`
+	// POPOnce hides what a POP3 client has retrieved from later sessions, unless the user name begins with recent: as the
+	// real Gmail does for every account.
+	POPOnce bool `yaml:"pop-once"`
 }
 
 // A Seed is a refresh token that exists from the start, under a value that a configuration can name.

@@ -90,7 +90,7 @@ func serve(ctx context.Context, config sandbox.Config, stdout, stderr io.Writer)
 	}
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	endpoints := sb.Endpoints()
-	for _, name := range []string{"authority", "google-authority", "imap", "smtp", "gmail-imap", "gmail-smtp", "admin"} {
+	for _, name := range []string{"authority", "google-authority", "imap", "pop3", "smtp", "gmail-imap", "gmail-pop3", "gmail-smtp", "graph", "ews", "admin"} {
 		fmt.Fprintf(table, "%s\t%s\n", name, endpoints[name])
 	}
 	fmt.Fprintf(table, "certificate\t%s/ca.pem\n", sb.AdminURL())

@@ -1,0 +1,112 @@
+package pop3d
+
+import (
+	"strconv"
+	"strings"
+
+	"mailporter/sandbox/mailstore"
+)
+
+// maildrop is what one session sees: RFC 1939 section 8 numbers messages once, at its beginning.
+type maildrop struct {
+	server  *Server
+	mailbox string
+	once    bool // what was handed out is shown no more: Gmail, unless the user name begins with recent:
+	all     []entry
+}
+
+// entry is one message of a session.
+type entry struct {
+	message   *mailstore.Message
+	deleted   bool
+	retrieved bool
+}
+
+// open takes the lock and looks. nil: another session has the maildrop.
+func (s *Server) open(mailbox string, once bool) (*maildrop, error) {
+	if !s.lock(mailbox) {
+		return nil, nil
+	}
+	f, err := s.config.Store.Folder(mailbox, mailstore.Inbox)
+	if err != nil {
+		s.unlock(mailbox)
+		return nil, err
+	}
+	d := &maildrop{server: s, mailbox: mailbox, once: once}
+	for _, m := range f.Messages {
+		if !once || !s.wasHandedOut(m.ID) {
+			d.all = append(d.all, entry{message: m})
+		}
+	}
+	return d, nil
+}
+
+func (d *maildrop) close() { d.server.unlock(d.mailbox) }
+
+// find is the message of that number, unless it is deleted.
+func (d *maildrop) find(word string) *entry {
+	n, err := strconv.Atoi(word)
+	if err != nil || n < 1 || n > len(d.all) || d.all[n-1].deleted {
+		return nil
+	}
+	return &d.all[n-1]
+}
+
+// size is a message's as POP3 counts it: every line ends with CRLF, the last one too.
+func (e *entry) size() int64 {
+	raw, err := e.message.Raw()
+	if err != nil {
+		return e.message.Size
+	}
+	return int64(len(withLineEnd(raw)))
+}
+
+// withLineEnd ends the last line: RFC 1939 section 3 has no other way to say that a message is over.
+func withLineEnd(raw []byte) []byte {
+	if len(raw) == 0 || strings.HasSuffix(string(raw[max(0, len(raw)-2):]), "\r\n") {
+		return raw
+	}
+	return append(raw[:len(raw):len(raw)], "\r\n"...)
+}
+
+// stat counts what is not deleted.
+func (d *maildrop) stat() (n int, bytes int64) {
+	for i := range d.all {
+		if !d.all[i].deleted {
+			n++
+			bytes += d.all[i].size()
+		}
+	}
+	return n, bytes
+}
+
+// reset takes all deletions back.
+func (d *maildrop) reset() {
+	for i := range d.all {
+		d.all[i].deleted = false
+	}
+}
+
+// update is what QUIT does: RFC 1939 section 6. A session that ends otherwise removes nothing.
+func (d *maildrop) update() error {
+	var uids []uint32
+	var seen []string
+	for _, e := range d.all {
+		if e.deleted {
+			uids = append(uids, e.message.UID)
+		}
+		if e.retrieved && d.once {
+			seen = append(seen, e.message.ID)
+		}
+	}
+	d.server.handedOut(seen)
+	if len(uids) == 0 {
+		return nil
+	}
+	store := d.server.config.Store
+	if err := store.SetFlags(d.mailbox, mailstore.Inbox, uids, mailstore.FlagsAdd, []string{`\Deleted`}); err != nil {
+		return err
+	}
+	_, err := store.Expunge(d.mailbox, mailstore.Inbox, uids)
+	return err
+}
