@@ -26,7 +26,7 @@ func (z Zone) String() string { return [...]string{"inside-margin", "renew-soon"
 const (
 	renewShare    = 0.75            // of the life, where the provider gives no refresh_in
 	jitterShare   = 0.10            // of the way to the renew-ahead point, either way
-	earliestShare = 0.10            // of the life: renewing sooner would only cost requests
+	earliestShare = 0.50            // of the time before the margin: renewing sooner would only cost requests
 	leastReserve  = 5 * time.Minute // between the renew-ahead point and the expiry, where the life allows it
 )
 
@@ -54,7 +54,7 @@ func (t Token) ZoneAt(now time.Time, margin time.Duration, jitter float64) Zone 
 }
 
 // RenewAt is the renew-ahead point: refresh_in or 75 % of the life after Sent, moved by the jitter, early enough to leave
-// max(2 margins, 5 minutes) for trouble, but not in the first tenth of the life, and never after UsableUntil.
+// max(2 margins, 5 minutes) for trouble, but not before half of the time is over in which the token can be used.
 func (t Token) RenewAt(margin time.Duration, jitter float64) time.Time {
 	life := t.Life()
 	ahead := share(life, renewShare)
@@ -63,7 +63,7 @@ func (t Token) RenewAt(margin time.Duration, jitter float64) time.Time {
 	}
 	ahead = share(ahead, 1+jitter)
 	ahead = min(ahead, life-max(2*margin, leastReserve))
-	ahead = max(ahead, share(life, earliestShare))
+	ahead = max(ahead, share(life-margin, earliestShare))
 	return t.Sent.Add(min(ahead, life-margin))
 }
 

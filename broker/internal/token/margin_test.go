@@ -37,9 +37,9 @@ func TestZoneAt(t *testing.T) {
 		"refresh_in too late leaves 5 min":  {life: h, renewIn: 59 * m, margin: 10 * s, age: 55 * m, want: RenewSoon},
 		"two margins are left for trouble":  {life: h, margin: 20 * m, age: 20 * m, want: RenewSoon},
 		"before two margins":                {life: h, margin: 20 * m, age: 20*m - s, want: Fresh},
-		"short life: not in its first part": {life: 100 * s, margin: 5 * s, age: 9 * s, want: Fresh},
-		"short life: after a tenth":         {life: 100 * s, margin: 5 * s, age: 10 * s, want: RenewSoon},
-		"nearly all margin":                 {life: h, margin: 59 * m, age: 59 * s, want: Fresh},
+		"short life: not in its first half": {life: 100 * s, margin: 6 * s, age: 46 * s, want: Fresh},
+		"short life: in its second half":    {life: 100 * s, margin: 6 * s, age: 47 * s, want: RenewSoon},
+		"nearly all margin":                 {life: h, margin: 59 * m, age: 29 * s, want: Fresh},
 		"born inside":                       {life: h, margin: h, want: InsideMargin},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,11 +93,11 @@ func checkRule(t interface{ Fatalf(string, ...any) }, life, renewIn, margin, age
 	if renew.After(tok.UsableUntil(margin)) {
 		t.Fatalf("renews at %s, usable until %s", renew, tok.UsableUntil(margin))
 	}
-	tenth := min(share(life, earliestShare), life-margin)
-	if renew.Sub(born) < tenth {
+	half := min(share(life-margin, earliestShare), life-margin)
+	if renew.Sub(born) < half {
 		t.Fatalf("renews after %s of %s", renew.Sub(born), life)
 	}
-	if reserve := max(2*margin, leastReserve); life-reserve >= share(life, earliestShare) && tok.Expires.Sub(renew) < reserve {
+	if reserve := max(2*margin, leastReserve); life-reserve >= share(life-margin, earliestShare) && tok.Expires.Sub(renew) < reserve {
 		t.Fatalf("leaves %s, must leave %s", tok.Expires.Sub(renew), reserve)
 	}
 }
