@@ -2,11 +2,15 @@ package main
 
 // Role is one mailbox of the demo.
 type Role struct {
-	Address string
-	Gmail   bool     // which of the sandbox's two kinds of server it is at
-	Grant   string   // for the table
-	In, Out []string // options of pop-client and smtp-client besides the servers
+	Address  string
+	Protocol string   // that its mail is fetched by; all of them send by SMTP
+	Gmail    bool     // which of the sandbox's two kinds of server it is at
+	Grant    string   // for the table
+	In, Out  []string // options of pop-client and smtp-client besides the servers
 }
+
+// fetched are the protocols that mail is fetched by, each by a worker of its own.
+var fetched = []string{"IMAP", "POP3", "EWS", "GRAPH"}
 
 const (
 	tenant       = "6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506"
@@ -26,17 +30,26 @@ func cast() []Role {
 	public := []string{"application: public", "password: {file: secrets/frontdesk}"}
 	enrolled := []string{"application: enrolled", "grant-type: refresh_token", "password: {file: secrets/returns}"}
 	workspace := []string{"application: workspace"}
+	events := []string{"application: enrolled", "grant-type: refresh_token", "password: {file: secrets/events}"}
 	return []Role{
-		{Address: "support@contoso.example", Grant: "client_credentials", In: in("XOAUTH2", service, "keep"), Out: out(service)},
-		{Address: "sales@contoso.example", Grant: "client_credentials", In: in("XOAUTH2", service, "delete"), Out: out(service)},
-		{Address: "frontdesk@contoso.example", Grant: "password", In: in("XOAUTH2", public, "mark-read"), Out: out(public)},
-		{Address: "returns@contoso.example", Grant: "refresh_token", In: in("XOAUTH2", enrolled, "move:Done"), Out: out(enrolled)},
-		{Address: "helpdesk@gmail.example", Grant: "refresh_token (Google)", Gmail: true,
-			In: in("XOAUTH2", google("helpdesk"), "keep"), Out: out(google("helpdesk"))},
-		{Address: "orders@gmail.example", Grant: "service_account (Google)", Gmail: true,
-			In: in("OAUTHBEARER", workspace, "delete"), Out: out(workspace)},
-		{Address: "archive@gmail.example", Grant: "basic", Gmail: true,
+		{Address: "support@contoso.example", Protocol: "IMAP", Grant: "client_credentials", In: in("imap", "XOAUTH2", service, "keep"), Out: out(service)},
+		{Address: "sales@contoso.example", Protocol: "IMAP", Grant: "client_credentials", In: in("imap", "XOAUTH2", service, "delete"), Out: out(service)},
+		{Address: "frontdesk@contoso.example", Protocol: "IMAP", Grant: "password", In: in("imap", "XOAUTH2", public, "mark-read"), Out: out(public)},
+		{Address: "returns@contoso.example", Protocol: "IMAP", Grant: "refresh_token", In: in("imap", "XOAUTH2", enrolled, "move:Done"), Out: out(enrolled)},
+		{Address: "helpdesk@gmail.example", Protocol: "IMAP", Grant: "refresh_token (Google)", Gmail: true,
+			In: in("imap", "XOAUTH2", google("helpdesk"), "keep"), Out: out(google("helpdesk"))},
+		{Address: "orders@gmail.example", Protocol: "IMAP", Grant: "service_account (Google)", Gmail: true,
+			In: in("imap", "OAUTHBEARER", workspace, "delete"), Out: out(workspace)},
+		{Address: "archive@gmail.example", Protocol: "IMAP", Grant: "basic", Gmail: true,
 			In: []string{"password: {file: secrets/archive}"}, Out: []string{"password: {file: secrets/archive}"}},
+		{Address: "billing@contoso.example", Protocol: "POP3", Grant: "client_credentials",
+			In: append(in("pop3", "XOAUTH2", service, "delete"), "mail.pop3.auth.xoauth2.two.line.authentication.format: true"), Out: out(service)},
+		{Address: "press@gmail.example", Protocol: "POP3", Grant: "service_account (Google)", Gmail: true,
+			In: in("pop3", "OAUTHBEARER", workspace, "keep"), Out: out(workspace)},
+		{Address: "legal@contoso.example", Protocol: "EWS", Grant: "client_credentials", In: in("ews", "XOAUTH2", service, "move:Done"), Out: out(service)},
+		{Address: "board@contoso.example", Protocol: "EWS", Grant: "client_credentials", In: in("ews", "XOAUTH2", service, "keep"), Out: out(service)},
+		{Address: "jobs@contoso.example", Protocol: "GRAPH", Grant: "client_credentials", In: in("graph", "XOAUTH2", service, "delete"), Out: out(service)},
+		{Address: "events@contoso.example", Protocol: "GRAPH", Grant: "refresh_token", In: in("graph", "XOAUTH2", events, "mark-read"), Out: out(events)},
 	}
 }
 
@@ -44,8 +57,8 @@ func google(name string) []string {
 	return []string{"application: google", "password: {file: secrets/" + name + "}"}
 }
 
-func in(mechanism string, options []string, disposition string) []string {
-	return append([]string{"mail.imap.auth.mechanisms: " + mechanism, "disposition: " + disposition}, options...)
+func in(protocol, mechanism string, options []string, disposition string) []string {
+	return append([]string{"mail." + protocol + ".auth.mechanisms: " + mechanism, "disposition: " + disposition}, options...)
 }
 
 func out(options []string) []string {

@@ -97,7 +97,7 @@ func (d *demo) play(ctx context.Context, messages int, chaos bool) error {
 		fmt.Fprintln(d.out, "demo: no secret and no token in logs, audit, metrics, status pages or state")
 	}
 	t := stage.Total(counts)
-	fmt.Fprintf(d.out, "demo: moved %d messages over 2 protocols, %d lost, %d doubled\n", t.Expected-t.Lost, t.Lost, t.Doubled)
+	fmt.Fprintf(d.out, "demo: moved %d messages over %d protocols, %d lost, %d doubled\n", t.Expected-t.Lost, 1+len(fetched), t.Lost, t.Doubled)
 	return errors.Join(d.judge(t, chaos), leaks)
 }
 
@@ -108,8 +108,12 @@ func (d *demo) pages() []string {
 	for _, page := range []struct {
 		port int
 		path string
-	}{{p.BrokerAdmin, "metrics"}, {p.IMAPAdmin, "metrics"}, {p.SMTPAdmin, "metrics"}, {p.IMAPAdmin, "mailboxes"}, {p.SMTPAdmin, "mailboxes"}, {p.SMTPAdmin, "outbox"}} {
+	}{{p.BrokerAdmin, "metrics"}, {p.SMTPAdmin, "metrics"}, {p.SMTPAdmin, "mailboxes"}, {p.SMTPAdmin, "outbox"}} {
 		all = append(all, fmt.Sprintf("http://127.0.0.1:%d/%s", page.port, page.path))
+	}
+	for _, protocol := range fetched {
+		at := fmt.Sprintf("http://127.0.0.1:%d", p.AdminOf(protocol))
+		all = append(all, at+"/metrics", at+"/mailboxes")
 	}
 	return all
 }

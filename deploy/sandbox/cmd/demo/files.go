@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"strings"
 	"time"
 
 	"mailporter/kit/daemon"
@@ -25,10 +26,40 @@ var files embed.FS
 
 // Ports are the loopback ports that the programs listen on.
 type Ports struct {
-	Identity, IMAP, SMTP, GmailIMAP, GmailSMTP, SandboxAdmin int
-	Broker, BrokerAdmin, IMAPAdmin, SMTPAdmin, Intake        int
-	Redis                                                    int
+	Identity, IMAP, POP3, SMTP, GmailIMAP, GmailPOP3, GmailSMTP, EWS, Graph, SandboxAdmin int
+
+	Broker, BrokerAdmin, IMAPAdmin, POP3Admin, EWSAdmin, GraphAdmin, SMTPAdmin, Intake, Redis int
 }
+
+// AdminOf is where the worker of a protocol answers.
+func (p Ports) AdminOf(protocol string) int {
+	return map[string]int{"IMAP": p.IMAPAdmin, "POP3": p.POP3Admin, "EWS": p.EWSAdmin, "GRAPH": p.GraphAdmin, "SMTP": p.SMTPAdmin}[protocol]
+}
+
+// Fetching is the port of the server that a role's mail is fetched from.
+func (p Ports) Fetching(r Role) int {
+	if r.Gmail {
+		return map[string]int{"IMAP": p.GmailIMAP, "POP3": p.GmailPOP3}[r.Protocol]
+	}
+	return map[string]int{"IMAP": p.IMAP, "POP3": p.POP3, "EWS": p.EWS, "GRAPH": p.Graph}[r.Protocol]
+}
+
+// readerFile is the configuration of a worker that fetches mail.
+//
+//go:embed reader.yaml
+var readerFile string
+
+// reader is what its template asks for.
+type reader struct {
+	*demo
+	Protocol string
+	Database int // of a Redis
+}
+
+// Worker is the program that fetches mail by a protocol.
+func (r reader) Worker() string { return worker(r.Protocol) }
+
+func worker(protocol string) string { return strings.ToLower(protocol) + "-worker" }
 
 // prepare writes certificates and configuration and starts the programs, each once the one before is ready.
 func (d *demo) prepare(ctx context.Context, folder string) error {
@@ -37,11 +68,15 @@ func (d *demo) prepare(ctx context.Context, folder string) error {
 		return err
 	}
 	p := &d.Ports
-	if err := stage.FreePorts(&p.Identity, &p.IMAP, &p.SMTP, &p.GmailIMAP, &p.GmailSMTP, &p.SandboxAdmin,
-		&p.Broker, &p.BrokerAdmin, &p.IMAPAdmin, &p.SMTPAdmin, &p.Intake, &p.Redis); err != nil {
+	if err := stage.FreePorts(&p.Identity, &p.IMAP, &p.POP3, &p.SMTP, &p.GmailIMAP, &p.GmailPOP3, &p.GmailSMTP, &p.EWS, &p.Graph, &p.SandboxAdmin,
+		&p.Broker, &p.BrokerAdmin, &p.IMAPAdmin, &p.POP3Admin, &p.EWSAdmin, &p.GraphAdmin, &p.SMTPAdmin, &p.Intake, &p.Redis); err != nil {
 		return err
 	}
-	if err := d.Certificates("broker", "imap-worker", "smtp-worker", "admin"); err != nil {
+	names := []string{"broker", "smtp-worker", "admin"}
+	for _, protocol := range fetched {
+		names = append(names, worker(protocol))
+	}
+	if err := d.Certificates(names...); err != nil {
 		return err
 	}
 	if err := d.makeRobot(); err != nil {
@@ -49,6 +84,11 @@ func (d *demo) prepare(ctx context.Context, folder string) error {
 	}
 	if err := d.Templates(files, d); err != nil {
 		return err
+	}
+	for i, protocol := range fetched {
+		if err := d.Template(worker(protocol)+".yaml", readerFile, reader{d, protocol, 3 + i}); err != nil {
+			return err
+		}
 	}
 	if err := d.launchAll(ctx); err != nil {
 		return err
@@ -70,6 +110,8 @@ func (d *demo) Engine(folder string, database int) string {
 func (d *demo) Clock(of time.Duration) string { return fmt.Sprintf("00:00:%02d", int(of/time.Second)) }
 
 // What the templates ask for.
+func (d *demo) Fetched() []string        { return fetched }
+func (d *demo) Reader(p string) string   { return worker(p) }
 func (d *demo) TokenLife() time.Duration { return tokenLife }
 func (d *demo) Margin() time.Duration    { return margin }
 func (d *demo) Cycle() time.Duration     { return cycle }

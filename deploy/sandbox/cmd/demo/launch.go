@@ -18,26 +18,27 @@ func (d *demo) launchAll(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, s := range []struct {
-		name  string
-		ready string
-		after func(context.Context) error
-	}{
-		{"sandbox", fmt.Sprintf("http://127.0.0.1:%d/healthz", p.SandboxAdmin), d.fetchCA},
-		{"broker", fmt.Sprintf("http://127.0.0.1:%d/readyz", p.BrokerAdmin), nil},
-		{"imap-worker", fmt.Sprintf("http://127.0.0.1:%d/readyz", p.IMAPAdmin), nil},
-		{"smtp-worker", fmt.Sprintf("http://127.0.0.1:%d/readyz", p.SMTPAdmin), nil},
-	} {
-		if err := d.launch(ctx, s.name, stage.Answers(s.ready), filepath.Join(d.bin, s.name), "-config", d.Path(s.name+".yaml")); err != nil {
+	if err := d.start(ctx, "sandbox", p.SandboxAdmin, "healthz"); err != nil {
+		return err
+	}
+	if err := d.fetchCA(ctx); err != nil {
+		return err
+	}
+	if err := d.start(ctx, "broker", p.BrokerAdmin, "readyz"); err != nil {
+		return err
+	}
+	for _, protocol := range append([]string{"SMTP"}, fetched...) {
+		if err := d.start(ctx, worker(protocol), p.AdminOf(protocol), "readyz"); err != nil {
 			return err
-		}
-		if s.after != nil {
-			if err := s.after(ctx); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// start starts one of our programs with the file of its name.
+func (d *demo) start(ctx context.Context, name string, admin int, page string) error {
+	ready := stage.Answers(fmt.Sprintf("http://127.0.0.1:%d/%s", admin, page))
+	return d.launch(ctx, name, ready, filepath.Join(d.bin, name), "-config", d.Path(name+".yaml"))
 }
 
 func (d *demo) launch(ctx context.Context, name string, ready func(context.Context) bool, argv ...string) error {

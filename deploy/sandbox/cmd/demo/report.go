@@ -21,7 +21,7 @@ func (d *demo) report(w io.Writer, counts map[string]stage.Count, letters []stag
 	}
 	for _, r := range d.Cast {
 		c := counts[r.Address]
-		fmt.Fprintf(table, "IMAP\t%s\t%s\t%s\t%d\t-\t%d\t%d\n", r.Address, r.Grant, d.tokens(r, false), c.Arrived, c.Lost, c.Doubled)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t-\t%d\t%d\n", r.Protocol, r.Address, r.Grant, d.tokens(r, false), c.Arrived, c.Lost, c.Doubled)
 	}
 	_ = table.Flush()
 	fmt.Fprintln(w, "\nMailboxes with the same credential share their tokens: the number is the credential's.")

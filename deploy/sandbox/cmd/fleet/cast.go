@@ -24,6 +24,8 @@ var everything = []string{"keep", "mark-read", "move:Done", "delete"}
 var protocols = []protocol{
 	{Name: "IMAP", Role: "IMAP.AccessAsApp", Option: "mail.imap.auth.mechanisms: XOAUTH2", dispositions: everything,
 		server: (*sandbox.Sandbox).IMAPAddr},
+	{Name: "POP3", Role: "POP.AccessAsApp", Option: "mail.pop3.auth.mechanisms: XOAUTH2\n      mail.pop3.auth.xoauth2.two.line.authentication.format: true",
+		dispositions: []string{"keep", "delete"}, server: (*sandbox.Sandbox).POP3Addr},
 	{Name: "EWS", Role: "full_access_as_app", Option: "mail.ews.auth.mechanisms: XOAUTH2", dispositions: everything,
 		server: (*sandbox.Sandbox).EWSURL},
 	{Name: "GRAPH", Role: "Mail.ReadWrite", dispositions: everything,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/template"
 
 	"github.com/redis/go-redis/v9"
 
@@ -120,13 +118,9 @@ func (f *fleet) launchRedis(ctx context.Context) error {
 
 // launchWorkers starts as many workers of each protocol as were asked for.
 func (f *fleet) launchWorkers(ctx context.Context) error {
-	t, err := template.New("worker").Parse(workerFile)
-	if err != nil {
-		return err
-	}
 	for _, p := range protocols {
 		for i := range f.each {
-			if err := f.launchWorker(ctx, t, p.Worker(), fmt.Sprintf("%s-%d", p.Worker(), i+1)); err != nil {
+			if err := f.launchWorker(ctx, p.Worker(), fmt.Sprintf("%s-%d", p.Worker(), i+1)); err != nil {
 				return err
 			}
 		}
@@ -134,14 +128,12 @@ func (f *fleet) launchWorkers(ctx context.Context) error {
 	return nil
 }
 
-func (f *fleet) launchWorker(ctx context.Context, file *template.Template, binary, name string) error {
+func (f *fleet) launchWorker(ctx context.Context, binary, name string) error {
 	var admin int
 	if err := stage.FreePorts(&admin); err != nil {
 		return err
 	}
-	var text bytes.Buffer
-	err := file.Execute(&text, map[string]any{"Fleet": f, "Worker": binary, "Admin": admin})
-	if err := errors.Join(err, f.Write(name+".yaml", text.String())); err != nil {
+	if err := f.Template(name+".yaml", workerFile, map[string]any{"Fleet": f, "Worker": binary, "Admin": admin}); err != nil {
 		return err
 	}
 	w, err := f.launch(ctx, name, binary, admin)

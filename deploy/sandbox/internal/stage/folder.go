@@ -90,16 +90,21 @@ func (f Folder) Templates(from fs.FS, data any) error {
 		if err != nil {
 			return err
 		}
-		t, err := template.New(name).Parse(string(text))
-		if err != nil {
-			return err
-		}
-		var b bytes.Buffer
-		if err := t.Execute(&b, data); err != nil {
-			return err
-		}
-		return f.Write(path.Base(name), b.String())
+		return f.Template(path.Base(name), string(text), data)
 	})
+}
+
+// Template executes one template over data and writes the result.
+func (f Folder) Template(name, text string, data any) error {
+	t, err := template.New(name).Parse(text)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, data); err != nil {
+		return err
+	}
+	return f.Write(name, b.String())
 }
 
 // FetchCA asks the sandbox's admin API for the CA certificate of its servers and writes it to tls/sandbox-ca.pem.
