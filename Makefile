@@ -38,8 +38,8 @@ test: ## every module's tests, race detector on; installs what they need
 simulate: ## the broker fleet in SEEDS (4000) simulated worlds of trouble; SIM_SEED=n is one of them, with its trace
 	cd broker/internal/keeper/simulation && SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -run '^TestSimulation$$'
 
-interop: build ## imap-worker and smtp-worker against real Dovecot and Postfix on high loopback ports; installs them
-	deploy/ensure dovecot-imapd dovecot-lmtpd postfix
+interop: build ## imap-worker, pop3-worker and smtp-worker against real Dovecot and Postfix on high loopback ports; installs them
+	deploy/ensure dovecot-imapd dovecot-lmtpd dovecot-pop3d postfix
 	bin/interop -bin bin
 
 fleet: build ## workers that share mailboxes, kill -9 of one after the other; MESSAGES=10000 FOR=90s

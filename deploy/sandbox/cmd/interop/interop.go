@@ -23,7 +23,19 @@ import (
 //go:embed files
 var files embed.FS
 
-var mailboxes = []string{"xoauth2@real.example", "bearer@real.example", "plain@real.example"}
+// mailbox is one of the run: how its mail is fetched, and where it goes.
+type mailbox struct{ Address, Protocol, Login, Sink string }
+
+var mailboxes = []mailbox{
+	{"xoauth2@real.example", "IMAP", "XOAUTH2", "LMTP"}, {"bearer@real.example", "IMAP", "OAUTHBEARER", "Maildir"}, {"plain@real.example", "IMAP", "password", "Maildir"},
+	{"pop-xoauth2@real.example", "POP3", "XOAUTH2", "Maildir"}, {"pop-bearer@real.example", "POP3", "OAUTHBEARER", "Maildir"},
+	{"pop-plain@real.example", "POP3", "password", "Maildir"},
+}
+
+// readerFile is the configuration of a worker that fetches mail.
+//
+//go:embed reader.yaml
+var readerFile string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -41,8 +53,8 @@ type interop struct {
 
 // Ports are the loopback ports that the programs listen on.
 type Ports struct {
-	Identity, SandboxAdmin, IMAP, LMTP, Auth, SMTP    int
-	Broker, BrokerAdmin, IMAPAdmin, SMTPAdmin, Intake int
+	Identity, SandboxAdmin, IMAP, POP3, LMTP, Auth, SMTP         int
+	Broker, BrokerAdmin, IMAPAdmin, POP3Admin, SMTPAdmin, Intake int
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -81,15 +93,20 @@ func (r *interop) prepare(ctx context.Context) error {
 		return err
 	}
 	p := &r.Ports
-	if err := stage.FreePorts(&p.Identity, &p.SandboxAdmin, &p.IMAP, &p.LMTP, &p.Auth, &p.SMTP,
-		&p.Broker, &p.BrokerAdmin, &p.IMAPAdmin, &p.SMTPAdmin, &p.Intake); err != nil {
+	if err := stage.FreePorts(&p.Identity, &p.SandboxAdmin, &p.IMAP, &p.POP3, &p.LMTP, &p.Auth, &p.SMTP,
+		&p.Broker, &p.BrokerAdmin, &p.IMAPAdmin, &p.POP3Admin, &p.SMTPAdmin, &p.Intake); err != nil {
 		return err
 	}
-	if err := r.Certificates("broker", "imap-worker", "smtp-worker", "mail"); err != nil {
+	if err := r.Certificates("broker", "imap-worker", "pop3-worker", "smtp-worker", "mail"); err != nil {
 		return err
 	}
 	if err := r.Templates(files, r); err != nil {
 		return err
+	}
+	for worker, admin := range map[string]int{"imap-worker": p.IMAPAdmin, "pop3-worker": p.POP3Admin} {
+		if err := r.Template(worker+".yaml", readerFile, map[string]any{"Ports": r.Ports, "Worker": worker, "Admin": admin}); err != nil {
+			return err
+		}
 	}
 	if err := r.own(); err != nil {
 		return err
@@ -126,10 +143,11 @@ func (r *interop) launchAll(ctx context.Context) error {
 		argv  []string
 	}{
 		{"sandbox", admin(p.SandboxAdmin, "/healthz"), ours("sandbox")},
-		{"dovecot", stage.Listens(p.IMAP, p.LMTP, p.Auth), []string{"/usr/sbin/dovecot", "-F", "-c", r.Path("dovecot.conf")}},
+		{"dovecot", stage.Listens(p.IMAP, p.POP3, p.LMTP, p.Auth), []string{"/usr/sbin/dovecot", "-F", "-c", r.Path("dovecot.conf")}},
 		{"postfix", stage.Listens(p.SMTP), []string{"/usr/sbin/postfix", "-c", string(r.Folder), "start-fg"}},
 		{"broker", admin(p.BrokerAdmin, "/readyz"), ours("broker")},
 		{"imap-worker", admin(p.IMAPAdmin, "/readyz"), ours("imap-worker")},
+		{"pop3-worker", admin(p.POP3Admin, "/readyz"), ours("pop3-worker")},
 		{"smtp-worker", admin(p.SMTPAdmin, "/readyz"), ours("smtp-worker")},
 	} {
 		program, err := stage.Launch(ctx, string(r.Folder), s.name, s.ready, s.argv...)
@@ -151,24 +169,36 @@ func (r *interop) launchAll(ctx context.Context) error {
 	return nil
 }
 
+func addresses() (all []string) {
+	for _, m := range mailboxes {
+		all = append(all, m.Address)
+	}
+	return all
+}
+
 func (r *interop) play(ctx context.Context, w io.Writer, messages int) error {
-	letters := stage.Write(messages, mailboxes, fmt.Sprint(time.Now().UnixNano()))
+	letters := stage.Write(messages, addresses(), fmt.Sprint(time.Now().UnixNano()))
 	post := &stage.Post{Intake: fmt.Sprintf("127.0.0.1:%d", r.Ports.Intake), Pace: 20 * time.Second / time.Duration(messages)}
 	fmt.Fprintf(w, "interop: submitting %d messages of %d mailboxes at Dovecot and Postfix; tokens live 12s, margin 5s\n", messages, len(mailboxes))
 	if err := post.Submit(ctx, letters); err != nil {
 		return err
 	}
 	arrivals := stage.Expect(r.Path("mail"), letters)
-	arrivals.BehindTrace = true
+	arrivals.BehindTrace, arrivals.Elsewhere = true, map[string]string{}
+	for _, m := range mailboxes {
+		if m.Sink == "LMTP" {
+			arrivals.Elsewhere[m.Address] = r.Path("dovecot/mail/kept-" + m.Address)
+		}
+	}
 	counts, err := arrivals.Await(ctx, time.Minute, 6*time.Second)
 	if err != nil {
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\nMAILBOX\tMESSAGES IN\tLOST\tDOUBLED\tALTERED")
+	fmt.Fprintln(table, "\nPROTOCOL\tMAILBOX\tLOGIN\tSINK\tMESSAGES IN\tLOST\tDOUBLED\tALTERED")
 	for _, m := range mailboxes {
-		c := counts[m]
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\n", m, c.Arrived, c.Lost, c.Doubled, c.Altered)
+		c := counts[m.Address]
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\n", m.Protocol, m.Address, m.Login, m.Sink, c.Arrived, c.Lost, c.Doubled, c.Altered)
 	}
 	_ = table.Flush()
 	t := stage.Total(counts)

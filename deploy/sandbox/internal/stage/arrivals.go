@@ -2,6 +2,7 @@ package stage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -20,8 +21,11 @@ type Count struct {
 // Arrivals compares the Maildirs with the letters, byte for byte. It remembers the files it has read: Maildir files never
 // change.
 type Arrivals struct {
-	// BehindTrace ignores what stands before a letter's first header: real servers put Return-Path and Received there.
+	// BehindTrace ignores what real servers do to a letter: Return-Path and Received before its first header, and files
+	// with the line ends of Unix.
 	BehindTrace bool
+	// Elsewhere are the Maildirs of mailboxes whose mail does not arrive under root.
+	Elsewhere map[string]string
 
 	root     string // one Maildir a mailbox, named after its address
 	expected map[string]map[[sha256.Size]byte]int
@@ -91,7 +95,7 @@ func (a *Arrivals) Look() (map[string]Count, error) {
 func (a *Arrivals) lookInto(address string) (Count, error) {
 	sums := a.expected[address]
 	c := Count{Expected: len(sums)}
-	err := filepath.WalkDir(filepath.Join(a.root, address), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(cmp.Or(a.Elsewhere[address], filepath.Join(a.root, address)), func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -131,6 +135,9 @@ func (a *Arrivals) sum(path string) ([sha256.Size]byte, error) {
 	}
 	if i := bytes.Index(b, []byte(firstHeader)); a.BehindTrace && i > 0 {
 		b = b[i:]
+	}
+	if a.BehindTrace && !bytes.Contains(b, []byte("\r\n")) {
+		b = bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))
 	}
 	a.seen[path] = sha256.Sum256(b)
 	return a.seen[path], nil
