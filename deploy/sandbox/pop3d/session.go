@@ -83,11 +83,11 @@ func (s *session) end() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	_ = s.conn.Close() // the client learns it
 	s.mu.Unlock()
 	if s.drop != nil {
-		s.drop.close()
+		s.drop.close() // before the connection: who sees that closed may come in again (RFC 1939 section 6)
 	}
+	_ = s.net().Close() // the client learns it
 }
 
 // command answers one line.
