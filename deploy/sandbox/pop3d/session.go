@@ -84,10 +84,24 @@ func (s *session) end() {
 		s.timer.Stop()
 	}
 	s.mu.Unlock()
-	if s.drop != nil {
-		s.drop.close() // before the connection: who sees that closed may come in again (RFC 1939 section 6)
-	}
+	s.leave()
 	_ = s.net().Close() // the client learns it
+}
+
+// leave gives the lock back. It comes before the end of the connection: a client that sees that may come in again at once
+// (RFC 1939 section 6).
+func (s *session) leave() {
+	if s.drop != nil {
+		s.drop.close()
+		s.drop = nil
+	}
+}
+
+// reset breaks the connection off.
+func (s *session) reset() {
+	s.leave()
+	fault.ResetConn(s.net())
+	s.gone = true
 }
 
 // command answers one line.
@@ -364,8 +378,7 @@ func (s *session) write(b []byte) {
 		return
 	}
 	if s.lose {
-		fault.ResetConn(s.net())
-		s.gone = true
+		s.reset()
 		return
 	}
 	if _, err := s.net().Write(b); err != nil {
@@ -388,8 +401,7 @@ func (s *session) step(name, refused string) error {
 		s.gone = true
 		return net.ErrClosed
 	case fault.Reset:
-		fault.ResetConn(s.net())
-		s.gone = true
+		s.reset()
 		return net.ErrClosed
 	case fault.LoseAnswer:
 		s.lose = true
