@@ -158,9 +158,20 @@ func (s *session) quit() {
 	stop := time.AfterFunc(quitWithin, s.conn.Abort)
 	defer stop.Stop()
 	s.conn.Await(quitWithin)
-	if err := s.land(); err == nil {
-		_, _ = s.command("QUIT") // nothing is marked: the answer changes nothing
+	if err := s.land(); err != nil {
+		return
 	}
+	if _, err := s.command("QUIT"); err == nil { // nothing is marked: the answer changes nothing
+		s.awaitClose()
+	}
+}
+
+// awaitClose waits until the server closes the connection, after its answer to QUIT: only then the lock is off the mailbox,
+// and the next session let in (RFC 1939 section 6).
+func (s *session) awaitClose() {
+	stop := time.AfterFunc(quitWithin, s.conn.Abort)
+	defer stop.Stop()
+	_, _ = io.Copy(io.Discard, s.in)
 }
 
 // uidl asks for the UIDL of every message.

@@ -43,16 +43,17 @@ func hostile() map[string][]byte {
 }
 
 func TestHostileMessagesArriveByteForByte(t *testing.T) {
-	for name, caps := range map[string]string{"pipelining": pipelining, "without": ""} {
-		t.Run(name, func(t *testing.T) {
-			w := newFake(t, caps)
+	for _, mailbox := range []string{support, gmail} {
+		t.Run(mailbox, func(t *testing.T) {
+			w := newWorld(t)
+			w.mailbox = mailbox
 			left := map[string]string{}
 			for name, raw := range hostile() {
 				w.deliver(t, raw)
 				left[string(withLineEnd(raw))] = name
 			}
 			n := len(left)
-			src := w.source(t, w.settings())
+			src := w.source(t, w.settings(t))
 			items := page(t, src, nil).Items
 			if len(items) != n {
 				t.Errorf("%d of %d messages are listed", len(items), n)

@@ -32,6 +32,7 @@ func (s *Source) Settle(ctx context.Context, ids []string) error {
 	if err := sess.do(ctx, "QUIT", func() error { _, err := sess.command("QUIT"); return err }); err != nil {
 		return err
 	}
+	sess.awaitClose()
 	return left
 }
 

@@ -4,46 +4,45 @@ import (
 	"testing"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/sandbox/fault"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/inbound/inboundtest"
 	"mailporter/workers/internal/pop3"
 )
 
 func TestSource(t *testing.T) {
-	for name, caps := range map[string]string{"pipelining": pipelining, "without": "USER\r\nUIDL\r\n", "bare": ""} {
+	for name, mailbox := range map[string]string{"exchange": support, "gmail": gmail} {
 		t.Run(name, func(t *testing.T) {
-			inboundtest.Source(t, func(t *testing.T) inboundtest.SourceServer { return newFake(t, caps).server() })
+			inboundtest.Source(t, func(t *testing.T) inboundtest.SourceServer {
+				w := newWorld(t)
+				w.mailbox = mailbox
+				return w.server(t)
+			})
 		})
 	}
 }
 
-func (f *fake) server() inboundtest.SourceServer {
+func (w *world) server(t *testing.T) inboundtest.SourceServer {
 	var last *pop3.Source
 	return inboundtest.SourceServer{
 		Open: func(t *testing.T, after tokenclient.After) inbound.Source {
 			if last != nil {
 				last.Yield() // a server lets one session in
 			}
-			s := f.settings()
+			s := w.settings(t)
 			s.Inbound.After = after
-			last = f.source(t, s)
+			last = w.source(t, s)
 			return last
 		},
-		Deliver:    f.deliver,
-		Remove:     f.remove,
-		Holds:      f.holds,
+		Deliver:    w.deliver,
+		Remove:     w.remove,
+		Holds:      w.holds,
 		LoseCursor: nil, // a UIDL lasts
 		RefuseTokens: func(_ *testing.T, n int) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.refuse = n
+			w.fault(fault.Rule{Step: "auth", Action: fault.RefuseToken, Count: max(n, 0)})
 		},
-		Cut: func(*testing.T) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.loseQUIT = 1
-		},
-		Secrets:  f.secrets,
+		Cut:      func(*testing.T) { w.fault(fault.Rule{Step: "quit", Action: fault.LoseAnswer, Count: 1}) },
+		Secrets:  w.secrets,
 		Disposes: []tokenclient.After{tokenclient.Keep, tokenclient.Delete},
 		Carried:  withLineEnd,
 	}
