@@ -16,14 +16,14 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "brokerctl",
-		Short:         "look after a Mailporter broker",
+		Short:         "look after a Mailporter broker and its workers",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(keyset(), mailbox(), policies(), tokens())
+	root.AddCommand(keyset(), mailbox(), policies(), quarantine(), tokens())
 	err := root.Execute()
 	var wrong *wrongError
 	switch {
