@@ -382,7 +382,7 @@ func TestValidate(t *testing.T) {
 		"clear text":  {func(s *tokenclient.Settings) { s.Endpoint.Security = tokenclient.PlainText }, "ssl-tls only"},
 		"no login":    {func(s *tokenclient.Settings) { s.Endpoint.Mechanism = tokenclient.NoLogin }, "access tokens"},
 		"move here":   {func(s *tokenclient.Settings) { s.Inbound.After, s.Inbound.AfterFolder = tokenclient.Move, "INBOX" }, "another folder"},
-		"failed here": {func(s *tokenclient.Settings) { s.Inbound.FailedFolder = "INBOX" }, "another folder"},
+		"failed here": {func(s *tokenclient.Settings) { s.Inbound.FailedFolder = "Inbox" }, "another folder"},
 	} {
 		s := good
 		tc.change(&s)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"mailporter/kit/tokenclient"
@@ -63,10 +64,11 @@ func (c Config) Validate() error {
 	if e.Mechanism != tokenclient.Bearer && e.Mechanism != tokenclient.Basic {
 		errs = append(errs, fmt.Errorf("mechanism %s: EWS takes access tokens (mail.ews.auth.mechanisms: XOAUTH2) or a password", e.Mechanism))
 	}
-	if in.After == tokenclient.Move && (in.AfterFolder == "" || in.AfterFolder == c.Folder) {
+	// Exchange's names do not differ by case.
+	if in.After == tokenclient.Move && (in.AfterFolder == "" || strings.EqualFold(in.AfterFolder, c.Folder)) {
 		errs = append(errs, fmt.Errorf("disposition move to %q: name another folder than the one that is read", in.AfterFolder))
 	}
-	if in.FailedFolder != "" && in.FailedFolder == c.Folder {
+	if in.FailedFolder != "" && strings.EqualFold(in.FailedFolder, c.Folder) {
 		errs = append(errs, fmt.Errorf("failed-items-folder-name %q: name another folder than the one that is read", in.FailedFolder))
 	}
 	if c.Broker == nil {

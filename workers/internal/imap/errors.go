@@ -71,6 +71,12 @@ var errNoPassword = &fault.Error{Kind: fault.Temporary, Reason: "LOGINDISABLED",
 	Remedy: "set pop-connection-security to ssl-tls or start-tls; if it is, the server wants tokens: set mail.imap.auth.mechanisms",
 	Err:    errors.New("the server wants no password on this connection: LOGINDISABLED")}
 
+// sameFolderError: messages that are moved to where they are would come again and again.
+func sameFolderError(wanted string) error {
+	return &fault.Error{Kind: fault.Temporary, Reason: "SAME_FOLDER", Remedy: "name another folder than the one that is read in disposition or failed-items-folder-name",
+		Err: fmt.Errorf("move to %s: it is the folder that is read", wanted)}
+}
+
 // fail classifies what went wrong in an exchange; nil stays nil. An error of ctx is the caller's own.
 func (s *session) fail(ctx context.Context, what string, err error) error {
 	if err == nil {

@@ -3,9 +3,12 @@ package imap_test
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/imap"
 )
 
 // TestNamesOnTheWire: names go out in modified UTF-7 (RFC 3501 section 5.1.3), whatever the server could do if it was asked.
@@ -91,5 +94,32 @@ func TestAFolderIsMadeWhereItBelongs(t *testing.T) {
 	}
 	if got := server.commands("UID MOVE"); len(got) != 2 || got[0] != `UID MOVE 7 "INBOX.Done.*"` {
 		t.Errorf("moved with %s", got)
+	}
+}
+
+// TestOneFolderByTwoNames: mail that is moved to where it is would come again under a new UID, for ever.
+func TestOneFolderByTwoNames(t *testing.T) {
+	answers := folders("NAMESPACE MOVE", map[string]string{`"INBOX.Done"`: `* LIST () "." INBOX.Done`})
+	answers["NAMESPACE"] = "* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL\r\nTAG OK done\r\n"
+	src, server := playFolder(t, answers, "Done", func(s *tokenclient.Settings) {
+		s.Inbound.After, s.Inbound.AfterFolder, s.Inbound.FailedFolder = tokenclient.Move, "INBOX/Done", "INBOX.Done"
+	})
+	p := page(t, src, nil)
+	mustSay(t, src.Settle(t.Context(), ids(p)), fault.Temporary, "SAME_FOLDER")
+	_, err := src.SetAside(t.Context(), p.Items[0].ID)
+	mustSay(t, err, fault.Temporary, "SAME_FOLDER")
+	if got := server.commands("UID MOVE"); len(got) > 0 {
+		t.Errorf("moved with %s", got)
+	}
+}
+
+// TestTheInboxByAnotherName is found out before anything is read.
+func TestTheInboxByAnotherName(t *testing.T) {
+	_, err := imap.New(imap.Config{Folder: "inbox", Settings: tokenclient.Settings{Inbound: tokenclient.InboundSettings{
+		After: tokenclient.Move, AfterFolder: "INBOX", FailedFolder: "Inbox"}}})
+	for _, want := range []string{"disposition", "failed-items-folder-name"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not name %s", err, want)
+		}
 	}
 }

@@ -126,6 +126,9 @@ func (s *Source) move(ctx context.Context, sess *session, set goimap.UIDSet, wan
 	if err != nil {
 		return err
 	}
+	if to == sess.selected { // the settings may call it by two names
+		return sameFolderError(wanted)
+	}
 	if !there {
 		if err := sess.create(ctx, to); err != nil {
 			return err

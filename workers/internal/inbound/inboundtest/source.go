@@ -79,6 +79,7 @@ func Source(t *testing.T, fresh func(t *testing.T) SourceServer) {
 		"used again after Close":              sourceReopen,
 		"a body that is not read to its end":  sourceHalf,
 		"a token refused once":                sourceRefusedOnce,
+		"a token refused within a page":       sourceRefusedLater,
 		"tokens refused always":               sourceRefusedAlways,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
@@ -488,6 +489,18 @@ func sourceRefusedOnce(t *testing.T, s SourceServer) {
 	if p := list(t, s.Open(t, tokenclient.Keep), nil, 10); len(p.Items) != 1 {
 		t.Errorf("%d items, want 1", len(p.Items))
 	}
+}
+
+func sourceRefusedLater(t *testing.T, s SourceServer) {
+	want := deliverMany(t, s, 5)
+	src := s.Open(t, tokenclient.Delete)
+	p := list(t, src, nil, 10)
+	got := [][]byte{read(t, src, p.Items[0].ID)}
+	s.RefuseTokens(t, 1)
+	mustEqual(t, "read", append(got, readAll(t, src, p.Items[1:])...), want)
+	s.RefuseTokens(t, 1)
+	settle(t, src, ids(p.Items)...)
+	mustEqual(t, "left", s.Holds(t), nil)
 }
 
 func sourceRefusedAlways(t *testing.T, s SourceServer) {
