@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,8 +43,16 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// serveLarge is an IMAP server with an inbox of one message.
-func serveLarge(c net.Conn) {
+// giver is an IMAP server with an inbox of one message.
+type giver struct{ given atomic.Int64 } // bytes of it
+
+// Write counts.
+func (g *giver) Write(p []byte) (int, error) {
+	g.given.Add(int64(len(p)))
+	return len(p), nil
+}
+
+func (g *giver) serve(c net.Conn) {
 	defer c.Close()
 	size := len(head) + lines*len(line)
 	out := bufio.NewWriterSize(c, 64<<10)
@@ -62,7 +72,7 @@ func serveLarge(c net.Conn) {
 			}
 			_, _ = out.WriteString(a.before)
 			if a.command == "UID FETCH 7 (UID BODY.PEEK[])" {
-				_, _ = io.Copy(out, large())
+				_, _ = io.Copy(out, io.TeeReader(large(), g))
 			}
 			_, _ = out.WriteString(a.after)
 			break
@@ -75,12 +85,13 @@ func serveLarge(c net.Conn) {
 func TestALargeMessageIsNeverHeld(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("", func(t *testing.T) { // its cleanups end before the leak check
+		var server giver
 		broker := brokertest.New(t)
 		broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return "password", time.Time{}, nil })
 		broker.SetMailboxes(tokenclient.Settings{
 			Mailbox: "support@contoso.example", Direction: tokenclient.Inbound, Protocol: tokenclient.IMAP, Version: "1",
-			Endpoint: tokenclient.Endpoint{Server: "127.0.0.1", Port: listen(t, serveLarge), Security: tokenclient.PlainText, User: "support",
-				Mechanism: tokenclient.Basic, ConnectTimeout: time.Minute, ProtocolTimeout: time.Minute},
+			Endpoint: tokenclient.Endpoint{Server: "127.0.0.1", Port: listen(t, server.serve), Security: tokenclient.PlainText, User: "support",
+				Mechanism: tokenclient.Basic, ConnectTimeout: time.Minute, ProtocolTimeout: time.Hour},
 			Inbound: tokenclient.InboundSettings{Folders: []string{"INBOX"}, CycleTime: time.Hour, After: tokenclient.Delete, Junk: tokenclient.JunkIgnore},
 		})
 		dir := t.TempDir()
@@ -92,7 +103,11 @@ func TestALargeMessageIsNeverHeld(t *testing.T) {
 		var log programtest.Log
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		stop := programtest.Start(t, worker.App(), dir, &log)
+		stop := sync.OnceFunc(programtest.Start(t, worker.App(), dir, &log))
+		defer stop()
+		for part := range 20 { // a slow machine has a minute for each
+			programtest.WaitFor(t, "10 MB more", func() bool { return server.given.Load() >= int64(part)*10<<20 })
+		}
 		var arrived []string
 		programtest.WaitFor(t, "the message", func() bool {
 			arrived, _ = filepath.Glob(filepath.Join(dir, "mail", "new", "*"))
