@@ -6,6 +6,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"mailporter/kit/benchmark"
+
 	"google.golang.org/grpc"
 )
 
@@ -19,7 +21,7 @@ const (
 var callerCounts = []int{16, 64, 256}
 
 // acquire compares the broker with a bare server.
-func acquire(ctx context.Context, st *stage, o options) (_ []result, err error) {
+func acquire(ctx context.Context, st *stage, o options) (_ []benchmark.Result, err error) {
 	first := len(st.processes)
 	ours, limit, err := st.contenders(ctx)
 	if err != nil {
@@ -28,17 +30,17 @@ func acquire(ctx context.Context, st *stage, o options) (_ []result, err error) 
 	table := tabwriter.NewWriter(st.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(st.out, "AcquireToken over mutual TLS with policy, audit file and metrics, and a bare gRPC server that answers the same:")
 	fmt.Fprintln(table, "callers\tcalls/s\tbare\tratio\tp99\tbare\tratio\tserver CPU/call\tbare\t")
-	var all []result
+	var all []benchmark.Result
 	for _, callers := range callerCounts {
 		pairs, err := duel(ctx, ours, limit, callers, o)
 		if err != nil {
 			return nil, err
 		}
 		rate, p99, cpu := pairs.compare(slice.callsPerSecond), pairs.compare(slice.p99Micros), pairs.compare(slice.cpuMicros)
-		fmt.Fprintf(table, "%d\t%s\t%s\t%.2f\t%s\t%s\t%.2f\t%s\t%s\t\n", callers, number(rate.ours), number(rate.limit), rate.ratio,
-			micro(p99.ours), micro(p99.limit), p99.ratio, micro(cpu.ours), micro(cpu.limit))
-		rate.name, rate.target = fmt.Sprintf("acquire-%d-calls-per-second", callers), leastRate
-		p99.name, p99.target, p99.atMost = fmt.Sprintf("acquire-%d-p99-microseconds", callers), mostP99, true
+		fmt.Fprintf(table, "%d\t%s\t%s\t%.2f\t%s\t%s\t%.2f\t%s\t%s\t\n", callers, benchmark.Number(rate.Ours), benchmark.Number(rate.Limit), rate.Ratio,
+			micro(p99.Ours), micro(p99.Limit), p99.Ratio, micro(cpu.Ours), micro(cpu.Limit))
+		rate.Name, rate.Target = fmt.Sprintf("acquire-%d-calls-per-second", callers), leastRate
+		p99.Name, p99.Target, p99.AtMost = fmt.Sprintf("acquire-%d-p99-microseconds", callers), mostP99, true
 		all = append(all, rate, p99)
 	}
 	if err := table.Flush(); err != nil {
@@ -114,13 +116,12 @@ func duel(ctx context.Context, ours, limit contender, callers int, o options) (p
 }
 
 // compare is the median of what a number was on each side, and the median of the ratios within the pairs.
-func (p pairs) compare(number func(slice) float64) result {
-	var ours, limit, ratio []float64
+func (p pairs) compare(number func(slice) float64) benchmark.Result {
+	var ours, limit []float64
 	for _, pair := range p {
-		a, b := number(pair[0]), number(pair[1])
-		ours, limit, ratio = append(ours, a), append(limit, b), append(ratio, a/b)
+		ours, limit = append(ours, number(pair[0])), append(limit, number(pair[1]))
 	}
-	return result{ours: median(ours), limit: median(limit), ratio: median(ratio)}
+	return benchmark.Compare(ours, limit)
 }
 
 func (s slice) callsPerSecond() float64 { return s.rate }

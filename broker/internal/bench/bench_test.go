@@ -17,43 +17,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestLines(t *testing.T) {
-	for name, tc := range map[string]struct {
-		r    result
-		want string
-	}{
-		"at least, reached":  {result{name: "rate", ours: 20356.4, limit: 25000, ratio: 0.814, target: 0.8}, "bench: rate ours=20356 limit=25000 ratio=0.81 target=0.80 ok"},
-		"at least, short":    {result{name: "rate", ours: 1, limit: 2, ratio: 0.5, target: 0.8}, "bench: rate ours=1 limit=2 ratio=0.50 target=0.80 short"},
-		"at most, reached":   {result{name: "p99", ours: 12.34, limit: 10, ratio: 1.5, target: 1.5, atMost: true}, "bench: p99 ours=12.3 limit=10 ratio=1.50 target=1.50 ok"},
-		"at most, short":     {result{name: "p99", ours: 1.234, limit: 0.5, ratio: 2.468, target: 1.5, atMost: true}, "bench: p99 ours=1.23 limit=0.50 ratio=2.47 target=1.50 short"},
-		"against a number":   {against("start", 4.41, 5), "bench: start ours=4.41 limit=5 ratio=0.88 target=1.00 ok"},
-		"against, one above": {against("requests", 2, 1), "bench: requests ours=2 limit=1 ratio=2.00 target=1.00 short"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := tc.r.String(); got != tc.want {
-				t.Errorf("got  %s\nwant %s", got, tc.want)
-			}
-		})
-	}
-}
-
-func TestLinesOfSeveralProgramsComeTogether(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "results")
-	var out bytes.Buffer
-	for _, name := range []string{"one", "two"} {
-		if err := tell([]result{against(name, 1, 1)}, path, &out); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b, err := os.ReadFile(path)
-	if want := fmt.Sprintln(against("one", 1, 1)) + fmt.Sprintln(against("two", 1, 1)); err != nil || string(b) != want || out.Len() > 0 {
-		t.Errorf("file %q, printed %q, %v", b, &out, err)
-	}
-	if err := tell([]result{against("one", 1, 1)}, "", &out); err != nil || out.String() != fmt.Sprintln(against("one", 1, 1)) {
-		t.Errorf("printed %q, %v", &out, err)
-	}
-}
-
 func TestPercentile(t *testing.T) {
 	var hundred []time.Duration
 	for i := range 100 {
@@ -78,23 +41,10 @@ func TestPercentile(t *testing.T) {
 	}
 }
 
-func TestMedian(t *testing.T) {
-	for name, tc := range map[string]struct {
-		of   []float64
-		want float64
-	}{"none": {nil, 0}, "one": {[]float64{3}, 3}, "odd": {[]float64{9, 1, 2}, 2}, "even": {[]float64{8, 1, 4, 2}, 3}} {
-		t.Run(name, func(t *testing.T) {
-			if got := median(tc.of); got != tc.want {
-				t.Errorf("got %v, want %v", got, tc.want)
-			}
-		})
-	}
-}
-
 // A machine that was slow during one pair must not show in the ratio.
 func TestRatiosAreOfNeighbours(t *testing.T) {
 	got := pairs{{{rate: 80}, {rate: 100}}, {{rate: 8}, {rate: 10}}, {{rate: 90}, {rate: 100}}}.compare(slice.callsPerSecond)
-	if got.ours != 80 || got.limit != 100 || got.ratio != 0.8 {
+	if got.Ours != 80 || got.Limit != 100 || got.Ratio != 0.8 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -140,7 +90,7 @@ func TestDuelOfEquals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := all.compare(slice.callsPerSecond); len(all) != 3 || !(r.ratio > 0) || all[0][0].p99 <= 0 {
+	if r := all.compare(slice.callsPerSecond); len(all) != 3 || !(r.Ratio > 0) || all[0][0].p99 <= 0 {
 		t.Errorf("%+v", all)
 	}
 	if took, err := stampede(ctx, c.clients, 100); err != nil || took <= 0 {

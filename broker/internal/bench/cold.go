@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	brokerv1 "mailporter/gen/mailporter/broker/v1"
+	"mailporter/kit/benchmark"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 
 // cold lets callers of as many mailboxes, all of one application, ask three brokers at once for a token that none has yet,
 // and counts the token requests that the provider sees.
-func cold(ctx context.Context, st *stage, _ options) ([]result, error) {
+func cold(ctx context.Context, st *stage, _ options) ([]benchmark.Result, error) {
 	first := len(st.processes)
 	fleet, err := st.fleet(ctx)
 	if err != nil {
@@ -43,7 +44,7 @@ func cold(ctx context.Context, st *stage, _ options) ([]result, error) {
 	n := after - before
 	fmt.Fprintf(st.out, "\n%d callers at once, %d brokers, one Redis, no token yet: %d token requests; all were answered after %s\n",
 		coldCallers, coldReplicas, n, took.Round(time.Millisecond))
-	return []result{against("cold-token-requests", float64(n), 1)}, st.stopSince(first)
+	return []benchmark.Result{benchmark.Against("cold-token-requests", float64(n), 1)}, st.stopSince(first)
 }
 
 // fleet starts a Redis and brokers on it, and returns connections to them.

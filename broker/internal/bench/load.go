@@ -69,12 +69,3 @@ func percentile(d []time.Duration, share float64) time.Duration {
 	slices.Sort(d)
 	return d[min(len(d)-1, int(share*float64(len(d))))]
 }
-
-// median is the middle value, or the mean of the two in the middle; 0 of none.
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"mailporter/kit/benchmark"
 )
 
 func main() {
@@ -33,7 +35,7 @@ type options struct {
 // row measures one line of the design's table.
 type row struct {
 	name    string
-	measure func(context.Context, *stage, options) ([]result, error)
+	measure func(context.Context, *stage, options) ([]benchmark.Result, error)
 }
 
 var rows = []row{{"acquire", acquire}, {"cold", cold}, {"start", starting}}
@@ -74,7 +76,7 @@ func bench(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.close(o.keep || err != nil)) }()
-	var all []result
+	var all []benchmark.Result
 	for _, r := range rows {
 		if !slices.Contains(strings.Split(o.rows, ","), r.name) {
 			continue
@@ -85,5 +87,5 @@ func bench(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 		all = append(all, found...)
 	}
-	return tell(all, o.results, out)
+	return benchmark.Tell(all, o.results, out)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	brokerv1 "mailporter/gen/mailporter/broker/v1"
+	"mailporter/kit/benchmark"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 
 // starting measures how long a broker of many mailboxes takes to be ready, and the most memory that it needs, with a first
 // token and a change of the configuration, while which it holds both.
-func starting(ctx context.Context, st *stage, _ options) ([]result, error) {
+func starting(ctx context.Context, st *stage, _ options) ([]benchmark.Result, error) {
 	glob, err := st.writeMailboxes("crowd", crowd, crowd/crowdFiles)
 	if err != nil {
 		return nil, err
@@ -36,10 +37,10 @@ func starting(ctx context.Context, st *stage, _ options) ([]result, error) {
 		usual, most = append(usual, float64(s.usual)/mebibyte), append(most, float64(s.most)/mebibyte)
 	}
 	fmt.Fprintf(st.out, "\n%d mailboxes with two sides each: ready after %.2f s with %.0f MiB resident; a changed file is taken up after %.2f s; at most %.0f MiB (medians of %d starts)\n\n",
-		crowd, median(ready), median(usual), median(reload), median(most), crowdStarts)
-	return []result{
-		against("start-100000-seconds", median(ready), mostReady.Seconds()),
-		against("start-100000-mebibytes", median(most), mostMemory),
+		crowd, benchmark.Median(ready), benchmark.Median(usual), benchmark.Median(reload), benchmark.Median(most), crowdStarts)
+	return []benchmark.Result{
+		benchmark.Against("start-100000-seconds", benchmark.Median(ready), mostReady.Seconds()),
+		benchmark.Against("start-100000-mebibytes", benchmark.Median(most), mostMemory),
 	}, nil
 }
 
