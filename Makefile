@@ -5,7 +5,7 @@
 
 MODULES  := gen kit broker workers deploy/sandbox
 TOOLS    := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck
-BENCHES  := ./broker/internal/bench
+BENCHES  := ./broker/internal/bench ./deploy/sandbox/internal/bench
 BASELINE := proto/baseline.binpb
 GO       := go
 FUZZTIME ?= 20s
@@ -43,12 +43,12 @@ interop: build ## imap-worker, pop3-worker and smtp-worker against real Dovecot 
 	bin/interop -bin bin
 
 fleet: build ## workers that share mailboxes, kill -9 of one after the other; MESSAGES=10000 FOR=90s
-	deploy/ensure redis-server
+	deploy/ensure redis-server dovecot-imapd dovecot-pop3d dovecot-lmtpd isync mpop fetchmail getmail6
 	bin/fleet -bin bin $(if $(MESSAGES),-messages $(MESSAGES)) $(if $(FOR),-for $(FOR))
 
 # Each of the programs adds its lines to one file, so that all of them come last.
 bench: build ## the benchmarks, both sides in one run, as tables; ends with a line for each row
-	deploy/ensure redis-server
+	deploy/ensure redis-server dovecot-imapd dovecot-pop3d dovecot-lmtpd isync mpop fetchmail getmail6
 	@rm -f bin/bench.txt
 	@for b in $(BENCHES); do $(GO) run $$b -bin bin -results bin/bench.txt || exit 1; done
 	@cat bin/bench.txt

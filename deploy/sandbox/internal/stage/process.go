@@ -27,6 +27,7 @@ type Program struct {
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
+	began time.Time
 	ended chan struct{} // closed when cmd has ended
 	gone  error
 	Kills int
@@ -53,11 +54,12 @@ func (p *Program) start() error {
 	// A process group of its own: Ctrl-C at the terminal reaches the demo alone, which ends the programs in order. And if
 	// the demo itself is killed, nothing stays behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
 	ended := make(chan struct{})
-	p.cmd, p.ended = cmd, ended
+	p.cmd, p.began, p.ended = cmd, began, ended
 	go func() {
 		err := cmd.Wait()
 		p.mu.Lock()

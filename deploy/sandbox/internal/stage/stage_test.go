@@ -2,6 +2,7 @@ package stage
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 var addresses = []string{"a@x.example", "b@x.example", "c@x.example"}
@@ -194,5 +196,23 @@ func TestFolderKeepsSecrets(t *testing.T) {
 	}
 	if strings.ContainsAny(one, " \n:") {
 		t.Fatal("a secret must fit into YAML as it is")
+	}
+}
+
+func TestUse(t *testing.T) {
+	before := time.Now()
+	p, err := Launch(t.Context(), t.TempDir(), "sleep", func(context.Context) bool { return true }, "sleep", "1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	use, err := p.Use()
+	if err != nil || use.Resident == 0 || use.Peak < use.Resident || use.Sockets != 0 || p.Began().Before(before) {
+		t.Errorf("%+v, began %s, %v", use, p.Began(), err)
+	}
+	if err := StopAll([]*Program{p}); err == nil {
+		t.Error("sleep drained") // it ends by the signal
+	}
+	if _, err := p.Use(); err == nil {
+		t.Error("a program that has ended uses something")
 	}
 }
