@@ -101,7 +101,7 @@ func (w *world) settings(t *testing.T) tokenclient.Settings {
 		Mailbox: w.mailbox, Direction: tokenclient.Inbound, Protocol: tokenclient.Graph, Margin: time.Second,
 		Endpoint: tokenclient.Endpoint{
 			Server: "localhost", Port: n, Security: tokenclient.TLS, User: w.mailbox, Mechanism: tokenclient.Bearer,
-			ConnectTimeout: 10 * time.Second, ProtocolTimeout: 10 * time.Second,
+			ConnectTimeout: 10 * time.Second, ProtocolTimeout: time.Minute,
 		},
 		Inbound: tokenclient.InboundSettings{Folders: []string{"INBOX"}, CycleTime: time.Minute, After: tokenclient.Keep, AfterFolder: "Done/Größe"},
 	}

@@ -33,7 +33,7 @@ type DistantServer struct {
 // hours for what speaks HTTP. Which ones, chance decides.
 const cutsEnv = "MAILPORTER_CUTS"
 
-const cutsTried = 48
+const cutsTried = 12
 
 // Cuts tests that a line which breaks at any byte of a session, either way, loses no message and doubles none: a Mover
 // reads a folder with a small, a larger and a too large message to its end over such a line. fresh makes an empty folder.
