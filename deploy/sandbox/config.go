@@ -52,6 +52,8 @@ type Config struct {
 	// IMAPSecurity is how both IMAP ports speak TLS: tls (default), starttls or none. Likewise POP3Security.
 	IMAPSecurity imapd.Security `yaml:"imap-security"`
 	POP3Security pop3d.Security `yaml:"pop3-security"`
+	// POP3OneLine lets Exchange's POP3 take a token on the line of AUTH. The real one wants it on a line of its own.
+	POP3OneLine bool `yaml:"pop3-one-line"`
 
 	Tenants       []Tenant       `yaml:"tenants"`
 	Google        GoogleConfig   `yaml:"google"`

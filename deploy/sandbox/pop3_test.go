@@ -255,6 +255,89 @@ func TestPOP3AtGmail(t *testing.T) {
 	bad.want("-ERR [AUTH] Username and password not accepted.")
 }
 
+// TestPOP3DeletesAsGmailIsTold: what DELE does is a setting of the account there.
+func TestPOP3DeletesAsGmailIsTold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		setting             idp.POPDelete
+		user                string
+		left, trash, unread int
+	}{
+		"delete":               {setting: idp.POPRemove, user: gmailUser},
+		"nothing is set":       {user: gmailUser},
+		"trash":                {setting: idp.POPTrash, user: gmailUser, trash: 1},
+		"mark-read":            {setting: idp.POPMarkRead, user: gmailUser, left: 1},
+		"keep":                 {setting: idp.POPKeep, user: gmailUser, left: 1, unread: 1},
+		"recent leaves copies": {setting: idp.POPRemove, user: "recent:" + gmailUser, left: 1, unread: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sb := startPOP3(t, func(c *sandbox.Config) { c.Google.Users[0].POPDelete = tc.setting })
+			mailTo(t, sb, gmailUser, "Subject: 1\r\n\r\n")
+			w := dialWire(t, sb, sb.GmailPOP3Addr())
+			w.send("AUTH XOAUTH2 " + xoauth2(tc.user, popToken(t, sb, popUser)))
+			w.want("+OK Welcome.")
+			w.send("DELE 1")
+			w.want("+OK")
+			w.quitted()
+			if n := lies(t, sb, gmailUser); n != tc.left {
+				t.Errorf("%d messages lie in the INBOX, want %d", n, tc.left)
+			}
+			if n := unread(t, sb, gmailUser); n != tc.unread {
+				t.Errorf("%d of them are unread, want %d", n, tc.unread)
+			}
+			trash, err := sb.Store().Folder(gmailUser, sb.Store().Used(gmailUser, mailstore.UseTrash))
+			if err != nil || len(trash.Messages) != tc.trash {
+				t.Errorf("%d messages lie in the trash, want %d; %v", len(trash.Messages), tc.trash, err)
+			}
+		})
+	}
+	c := contoso()
+	c.Google.Users[0].POPDelete = "burn"
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), `pop-delete "burn"`) {
+		t.Errorf("a setting that nobody knows: %v", err)
+	}
+}
+
+func unread(t *testing.T, sb *sandbox.Sandbox, mailbox string) int {
+	t.Helper()
+	f, err := sb.Store().Folder(mailbox, mailstore.Inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, m := range f.Messages {
+		if !m.Has(`\Seen`) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestPOP3TakesOneLineIfTold: RFC 5034 allows the line of AUTH to carry the response; Exchange Online refuses it.
+func TestPOP3TakesOneLineIfTold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		allowed bool
+		want    string
+	}{
+		"as Exchange Online is": {false, "-ERR Protocol error."},
+		"allowed":               {true, "+OK User successfully authenticated."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sb := startPOP3(t, func(c *sandbox.Config) { c.POP3OneLine = tc.allowed })
+			w := dialWire(t, sb, sb.POP3Addr())
+			w.want("+OK")
+			w.send("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+support+"\x00pw")))
+			w.want(tc.want)
+			if !tc.allowed {
+				return
+			}
+			w.quitted()
+			again := dialWire(t, sb, sb.POP3Addr())
+			again.send("AUTH XOAUTH2 " + xoauth2(support, popToken(t, sb, popApp)))
+			again.want(tc.want)
+		})
+	}
+}
+
 func TestPOP3TLS(t *testing.T) {
 	sb := startPOP3(t, func(c *sandbox.Config) { c.POP3Security = pop3d.StartTLS })
 	raw, err := net.Dial("tcp", sb.POP3Addr())

@@ -175,7 +175,7 @@ func (s *Sandbox) startMail() error {
 	}
 	for i, name := range []string{"pop3", "gmail-pop3"} {
 		server := pop3d.New(pop3d.Config{
-			Provider: pop3d.Provider(i), Security: c.POP3Security, TLS: secure, Directory: s.directory, Issuer: s.issuer,
+			Provider: pop3d.Provider(i), Security: c.POP3Security, OneLine: c.POP3OneLine, TLS: secure, Directory: s.directory, Issuer: s.issuer,
 			Store: s.store, Faults: s.faults, Log: c.Log,
 		})
 		s.pop3[i] = server

@@ -68,6 +68,11 @@ func (d *Directory) validate() error {
 	}
 	for _, u := range d.google.Users {
 		once("user", u.Address)
+		switch u.POPDelete {
+		case "", POPRemove, POPTrash, POPKeep, POPMarkRead:
+		default:
+			errs = append(errs, fmt.Errorf("user %q: pop-delete %q: use delete, trash, keep or mark-read", u.Address, u.POPDelete))
+		}
 	}
 	return errors.Join(errs...)
 }

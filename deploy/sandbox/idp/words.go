@@ -96,7 +96,20 @@ type GoogleUser struct {
 	// POPOnce hides what a POP3 client has retrieved from later sessions, unless the user name begins with recent: as the
 	// real Gmail does for every account.
 	POPOnce bool `yaml:"pop-once"`
+	// POPDelete is the account's setting of what becomes of a message that a POP3 client deletes.
+	POPDelete POPDelete `yaml:"pop-delete"`
 }
+
+// A POPDelete says what Gmail does with a message that a POP3 client deletes. The real one can archive as well.
+type POPDelete string
+
+// What the setting may be; empty is POPRemove, which the real Gmail does by way of the trash.
+const (
+	POPRemove   POPDelete = "delete"
+	POPTrash    POPDelete = "trash"
+	POPKeep     POPDelete = "keep"
+	POPMarkRead POPDelete = "mark-read"
+)
 
 // A Seed is a refresh token that exists from the start, under a value that a configuration can name.
 type Seed struct {

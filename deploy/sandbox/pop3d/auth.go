@@ -164,7 +164,10 @@ func (s *session) admit(user string, c idp.Claims) error {
 		return refusal(s.server.profile.disabled)
 	}
 	g, _ := s.server.config.Directory.GoogleUser(s.mailbox)
-	drop, err := s.server.open(s.mailbox, g.POPOnce && !strings.HasPrefix(user, recent))
+	if strings.HasPrefix(user, recent) { // shows what was handed out before, and leaves a copy whatever the client does
+		g.POPOnce, g.POPDelete = false, idp.POPKeep
+	}
+	drop, err := s.server.open(s.mailbox, g.POPOnce, g.POPDelete)
 	switch {
 	case err != nil:
 		return unavailable

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mailporter/sandbox/idp"
 	"mailporter/sandbox/mailstore"
 )
 
@@ -12,6 +13,7 @@ type maildrop struct {
 	server  *Server
 	mailbox string
 	once    bool // what was handed out is shown no more: Gmail, unless the user name begins with recent:
+	after   idp.POPDelete
 	all     []entry
 }
 
@@ -23,7 +25,7 @@ type entry struct {
 }
 
 // open takes the lock and looks. nil: another session has the maildrop.
-func (s *Server) open(mailbox string, once bool) (*maildrop, error) {
+func (s *Server) open(mailbox string, once bool, after idp.POPDelete) (*maildrop, error) {
 	if !s.lock(mailbox) {
 		return nil, nil
 	}
@@ -32,7 +34,7 @@ func (s *Server) open(mailbox string, once bool) (*maildrop, error) {
 		s.unlock(mailbox)
 		return nil, err
 	}
-	d := &maildrop{server: s, mailbox: mailbox, once: once}
+	d := &maildrop{server: s, mailbox: mailbox, once: once, after: after}
 	for _, m := range f.Messages {
 		if !once || !s.wasHandedOut(m.ID) {
 			d.all = append(d.all, entry{message: m})
@@ -103,10 +105,20 @@ func (d *maildrop) update() error {
 	if len(uids) == 0 {
 		return nil
 	}
+	return d.remove(uids)
+}
+
+// remove does with deleted messages what the account's setting says.
+func (d *maildrop) remove(uids []uint32) (err error) {
 	store := d.server.config.Store
-	if err := store.SetFlags(d.mailbox, mailstore.Inbox, uids, mailstore.FlagsAdd, []string{`\Deleted`}); err != nil {
-		return err
+	switch d.after {
+	case idp.POPKeep:
+	case idp.POPMarkRead:
+		err = store.SetFlags(d.mailbox, mailstore.Inbox, uids, mailstore.FlagsAdd, []string{`\Seen`})
+	case idp.POPTrash:
+		_, err = store.Move(d.mailbox, mailstore.Inbox, uids, store.Used(d.mailbox, mailstore.UseTrash))
+	default:
+		_, err = store.Expunge(d.mailbox, mailstore.Inbox, uids)
 	}
-	_, err := store.Expunge(d.mailbox, mailstore.Inbox, uids)
 	return err
 }

@@ -44,5 +44,12 @@ var profiles = [...]profile{
 	},
 }
 
+// profileOf is the provider's, as configured.
+func profileOf(c Config) profile {
+	p := profiles[c.Provider]
+	p.oneLine = p.oneLine || c.OneLine
+	return p
+}
+
 // expired is what Exchange Online says when the token of a session ends.
 const expired = "-ERR Session invalidated - AccessTokenExpired"

@@ -29,6 +29,7 @@ const (
 type Config struct {
 	Provider  Provider
 	Security  Security
+	OneLine   bool // AUTH may carry the initial response at Exchange too
 	TLS       *tls.Config
 	Directory *idp.Directory
 	Issuer    *idp.Issuer
@@ -53,7 +54,7 @@ type Stats struct {
 // A Server serves one port.
 type Server struct {
 	config  Config
-	profile *profile
+	profile profile
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -70,7 +71,7 @@ type Server struct {
 // New returns a server that is not serving yet.
 func New(c Config) *Server {
 	s := &Server{
-		config: c, profile: &profiles[c.Provider], conns: map[net.Conn]struct{}{}, locked: map[string]struct{}{}, popped: map[string]struct{}{},
+		config: c, profile: profileOf(c), conns: map[net.Conn]struct{}{}, locked: map[string]struct{}{}, popped: map[string]struct{}{},
 		stats: Stats{Retrieved: map[string]int{}},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
