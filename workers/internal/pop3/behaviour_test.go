@@ -177,6 +177,35 @@ func TestACutMessageIsNoWholeOne(t *testing.T) {
 	}
 }
 
+// TestALongRestIsNotRead: a session is broken off rather than that.
+func TestALongRestIsNotRead(t *testing.T) {
+	w := newWorld(t)
+	w.mailbox = gmail // messages are asked ahead
+	long := append(letter(1), bytes.Repeat([]byte("0123456789\r\n"), 2_000_000)...)
+	w.deliver(t, long)
+	w.deliver(t, letter(2))
+	src := w.source(t, w.settings(t))
+	p := page(t, src, nil)
+	for _, id := range ids(p) {
+		r, err := open(t, src, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(r, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Read(make([]byte, 1)); err == nil || err == io.EOF {
+			t.Errorf("a read after Close: %v", err)
+		}
+	}
+	if n := w.sandbox.Stats().GmailPOP3.Logins; n != 2 {
+		t.Errorf("%d sessions, want 2", n)
+	}
+}
+
 // open opens a message, and waits while the server still takes the session before for alive.
 func open(t *testing.T, src *pop3.Source, id string) (r io.ReadCloser, err error) {
 	t.Helper()

@@ -32,6 +32,9 @@ type scripted struct {
 	asked   map[string]int
 	said    []string // commands
 	logins  int
+	open    int           // connections now
+	most    int           // connections at a time
+	linger  time.Duration // between the answer to QUIT and the end of the connection
 }
 
 func (s *scripted) commands(prefix string) (all []string) {
@@ -94,9 +97,8 @@ func play(t *testing.T, answers script, change func(*tokenclient.Settings)) (*po
 
 func (s *scripted) serve(c net.Conn) {
 	defer c.Close()
-	s.mu.Lock()
-	s.logins++
-	s.mu.Unlock()
+	s.count(1)
+	defer s.count(-1)
 	if _, err := io.WriteString(c, s.answer("greeting")); err != nil {
 		return
 	}
@@ -114,10 +116,23 @@ func (s *scripted) serve(c net.Conn) {
 		}
 		answer := s.answer(command)
 		text, hangUp := strings.CutSuffix(answer, "<close>")
-		if _, err := io.WriteString(c, text); err != nil || hangUp || command == "QUIT" {
+		if _, err := io.WriteString(c, text); err != nil || hangUp {
+			return
+		}
+		if command == "QUIT" {
+			time.Sleep(s.linger)
 			return
 		}
 	}
+}
+
+// count takes note of connections that come and go.
+func (s *scripted) count(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open += n
+	s.most = max(s.most, s.open)
+	s.logins += max(n, 0)
 }
 
 func (s *scripted) answer(command string) string {
@@ -471,6 +486,25 @@ func TestYieldQuits(t *testing.T) {
 	}
 	if p := page(t, src, at); len(p.Items) != 0 || s.sessions() != 2 {
 		t.Errorf("%d items, %d sessions", len(p.Items), s.sessions())
+	}
+}
+
+// TestTheNextSessionWaitsForTheEndOfTheLast: between its answer to QUIT and the end of the connection the server takes the
+// lock off.
+func TestTheNextSessionWaitsForTheEndOfTheLast(t *testing.T) {
+	src, s := play(t, two(nil), nothing)
+	s.linger = 50 * time.Millisecond
+	for range 3 {
+		if err := src.Settle(t.Context(), ids(page(t, src, nil))); err != nil {
+			t.Fatal(err)
+		}
+		page(t, src, nil)
+		src.Yield()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.logins != 6 || s.most != 1 {
+		t.Errorf("%d sessions, %d of them at a time, want one", s.logins, s.most)
 	}
 }
 
