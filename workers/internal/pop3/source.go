@@ -41,7 +41,10 @@ func (s *Source) Close() error {
 }
 
 // Yield implements inbound.Yielder: as long as a session lasts, the server lets nobody else in and shows no new mail.
-func (s *Source) Yield() { _ = s.Close() }
+func (s *Source) Yield() {
+	_ = s.Close()
+	s.page = nil // a thousand mailboxes may wait in one process
+}
 
 // connected is the session, dialled if there is none on which something new may be started.
 func (s *Source) connected(ctx context.Context) (*session, error) {
