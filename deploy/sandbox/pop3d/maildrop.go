@@ -1,8 +1,8 @@
 package pop3d
 
 import (
+	"bytes"
 	"strconv"
-	"strings"
 
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/mailstore"
@@ -20,6 +20,7 @@ type maildrop struct {
 // entry is one message of a session.
 type entry struct {
 	message   *mailstore.Message
+	octets    int64 // 0: not counted yet
 	deleted   bool
 	retrieved bool
 }
@@ -56,16 +57,18 @@ func (d *maildrop) find(word string) *entry {
 
 // size is a message's as POP3 counts it: every line ends with CRLF, the last one too.
 func (e *entry) size() int64 {
-	raw, err := e.message.Raw()
-	if err != nil {
-		return e.message.Size
+	if e.octets == 0 {
+		e.octets = e.message.Size
+		if raw, err := e.message.Raw(); err == nil {
+			e.octets = int64(len(withLineEnd(raw)))
+		}
 	}
-	return int64(len(withLineEnd(raw)))
+	return e.octets
 }
 
 // withLineEnd ends the last line: RFC 1939 section 3 has no other way to say that a message is over.
 func withLineEnd(raw []byte) []byte {
-	if len(raw) == 0 || strings.HasSuffix(string(raw[max(0, len(raw)-2):]), "\r\n") {
+	if len(raw) == 0 || bytes.HasSuffix(raw, []byte("\r\n")) {
 		return raw
 	}
 	return append(raw[:len(raw):len(raw)], "\r\n"...)
