@@ -66,6 +66,7 @@ func Source(t *testing.T, fresh func(t *testing.T) SourceServer) {
 		"resume from every page":              sourceResume,
 		"new mail after the last page":        sourceNew,
 		"a lost cursor keeps the keys":        sourceLost,
+		"a lost cursor doubles nothing":       sourceLostMoved,
 		"a cursor that is garbage":            sourceGarbage,
 		"gone between List and Open":          sourceGone,
 		"identical messages are two":          sourceTwins,
@@ -301,6 +302,24 @@ func sourceLost(t *testing.T, s SourceServer) {
 	mustEqual(t, "read after the loss", readAll(t, src, after), want)
 	if !slices.Equal(keys(before), keys(after)) {
 		t.Errorf("keys before\n%v\nafter\n%v", keys(before), keys(after))
+	}
+}
+
+// sourceLostMoved: what a Mover delivered before the server forgot the cursor is read again, and known by its keys.
+func sourceLostMoved(t *testing.T, s SourceServer) {
+	if s.LoseCursor == nil {
+		return
+	}
+	want := append(deliverMany(t, s, 5), message(0), message(0)) // triplets
+	s.Deliver(t, message(0))
+	s.Deliver(t, message(0))
+	state, sink := &State{}, &keyed{}
+	for round := range 3 {
+		moveAll(t, state, sink, s.Open(t, tokenclient.Keep), inbound.Rules{})
+		mustEqual(t, fmt.Sprintf("delivered in round %d", round), sink.bodies(), want)
+		s.LoseCursor(t)
+		s.Deliver(t, message(10+round))
+		want = append(want, message(10+round))
 	}
 }
 
