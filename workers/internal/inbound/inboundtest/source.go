@@ -68,6 +68,8 @@ func Source(t *testing.T, fresh func(t *testing.T) SourceServer) {
 		"a lost cursor keeps the keys":        sourceLost,
 		"a lost cursor doubles nothing":       sourceLostMoved,
 		"a cursor that is garbage":            sourceGarbage,
+		"no more in a cycle than is wanted":   sourceMaximum,
+		"what is too large stays":             sourceTooLarge,
 		"gone between List and Open":          sourceGone,
 		"identical messages are two":          sourceTwins,
 		"identical messages on two pages":     sourceTwinPages,
@@ -332,6 +334,42 @@ func sourceGarbage(t *testing.T, s SourceServer) {
 	}
 	if p := list(t, src, nil, 10); len(p.Items) != 1 {
 		t.Errorf("%d items from the beginning, want 1", len(p.Items))
+	}
+}
+
+// sourceMaximum: each cycle, here the first of a worker, goes on where the one before ended. A message that is listed again
+// counts again.
+func sourceMaximum(t *testing.T, s SourceServer) {
+	for _, after := range []tokenclient.After{tokenclient.Keep, tokenclient.Delete} {
+		want := deliverMany(t, s, 5)
+		state, sink := &State{}, &keyed{}
+		for cycles := 1; len(sink.bodies()) < len(want) && cycles <= 2*len(want); cycles++ {
+			moveAll(t, state, sink, s.Open(t, after), inbound.Rules{MaxNumber: 2})
+			if got := len(sink.bodies()); got > 2*cycles {
+				t.Errorf("%s: %d messages after %d cycles", after, got, cycles)
+			}
+		}
+		mustEqual(t, "delivered", sink.bodies(), want)
+		for _, raw := range s.Holds(t) {
+			s.Remove(t, raw)
+		}
+	}
+}
+
+// sourceTooLarge: without a folder for what failed it is noted once and left, and the others go their way.
+func sourceTooLarge(t *testing.T, s SourceServer) {
+	want := deliverMany(t, s, 3)
+	large := fmt.Appendf(message(3), "%0*d\r\n", tooLarge, 0)
+	s.Deliver(t, large)
+	state, sink := &State{}, &keyed{}
+	for range 2 {
+		moveAll(t, state, sink, s.Open(t, tokenclient.Delete), inbound.Rules{MaxSize: tooLarge})
+	}
+	mustEqual(t, "delivered", sink.bodies(), want)
+	mustEqual(t, "left", s.Holds(t), [][]byte{large})
+	noted, err := state.List(t.Context(), "", 10)
+	if err != nil || len(noted) != 1 || noted[0].Moved || !strings.Contains(noted[0].Reason, "maximum-msg-size") {
+		t.Errorf("noted: %+v, %v", noted, err)
 	}
 }
 
