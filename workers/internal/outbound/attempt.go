@@ -14,12 +14,12 @@ import (
 // single recipients.
 func (s *Sender) run(ctx context.Context, l *lane, j Job) error {
 	began := time.Now()
-	receipt, err, sure := s.attempt(ctx, l, j)
+	receipt, err, sure := s.attempt(ctx, l, &j)
 	if !sure {
 		s.Board.ended(j.Mailbox, false, nil)
 		return nil
 	}
-	v := judge(s.Options, l.holds(), j, receipt, err, time.Now())
+	v := judge(s.Options, l.holds(err), j, receipt, err, time.Now())
 	if ctx.Err() != nil && err != nil && kindOf(err) == fault.Temporary {
 		v.Free = true // it was stopped, it did not fail
 	}
@@ -28,17 +28,31 @@ func (s *Sender) run(ctx context.Context, l *lane, j Job) error {
 	return err
 }
 
-// holds says whether a message in doubt waits for an operator: only if nobody can look whether it was sent.
-func (l *lane) holds() bool {
-	_, looks := l.transport.(SentFinder)
-	return l.settings.Outbound.OnUnknown == tokenclient.HoldUnknown && !looks
+// holds says whether a message in doubt waits for an operator: only if nobody can look whether it was sent, or somebody
+// looked and found nothing.
+func (l *lane) holds(err error) bool {
+	return l.settings.Outbound.OnUnknown == tokenclient.HoldUnknown && (!l.looks() || errors.Is(err, errVanished))
 }
 
-// attempt offers the message unless it was sent already. sure is false if the claim was lost: somebody else decides.
-func (s *Sender) attempt(ctx context.Context, l *lane, j Job) (r Receipt, err error, sure bool) {
-	ctx, release := s.keep(ctx, j)
-	b := stored{ctx: ctx, outbox: s.Outbox, job: j}
-	if sent, err := s.sentBefore(ctx, l, j, b); sent || err != nil {
+// looks says whether the transport can tell what became of an earlier attempt.
+func (l *lane) looks() bool {
+	switch l.transport.(type) {
+	case SentFinder, Drafter:
+		return true
+	}
+	return false
+}
+
+// attempt offers the message unless it was sent already. It ends the job's doubt where it learns what became of an earlier
+// attempt. sure is false if the claim was lost: somebody else decides.
+func (s *Sender) attempt(ctx context.Context, l *lane, j *Job) (r Receipt, err error, sure bool) {
+	ctx, release := s.keep(ctx, *j)
+	b := stored{ctx: ctx, outbox: s.Outbox, job: *j}
+	if d, ok := l.transport.(Drafter); ok {
+		err = s.inTwoSteps(ctx, d, l.settings.Outbound.OnUnknown == tokenclient.HoldUnknown, j, b)
+		return Receipt{}, err, release()
+	}
+	if sent, err := s.sentBefore(ctx, l, *j, b); sent || err != nil {
 		return Receipt{}, err, release()
 	}
 	r, err = l.transport.Send(ctx, j.Envelope, b)
@@ -54,7 +68,7 @@ func (s *Sender) sentBefore(ctx context.Context, l *lane, j Job, b stored) (bool
 		return false, nil
 	}
 	finder, ok := l.transport.(SentFinder)
-	if !ok && l.holds() {
+	if !ok && l.holds(nil) {
 		return false, fault.New(fault.InDoubt, errHeld)
 	}
 	if !ok {

@@ -48,6 +48,7 @@ type Job struct {
 	Size     int64         // bytes
 	Attempts int           // made before this one; a claim that lapsed was one
 	InDoubt  bool          // an earlier attempt ended without an answer, or a claim lapsed: somebody may have it already
+	Draft    string        // the draft that an earlier attempt left in the mailbox; empty = none
 	Accepted time.Time     // when the Outbox took it
 }
 
@@ -100,6 +101,8 @@ type Outbox interface {
 	Claim(ctx context.Context, mailboxes []string, limit, max int, ttl time.Duration) ([]Job, error)
 	// Extend makes the claim last ttl from now, or answers ErrLost.
 	Extend(ctx context.Context, j Job, ttl time.Duration) error
+	// Drafted remembers the job's draft durably, or answers ErrLost. Empty forgets it.
+	Drafted(ctx context.Context, j Job, draft string) error
 	// Open reads the message from the start; it may be called again.
 	Open(ctx context.Context, j Job) (io.ReadCloser, error)
 	// Settle records the verdict durably and ends the claim, or answers ErrLost. A job without open recipients leaves the
@@ -131,6 +134,30 @@ type Transport interface {
 	Send(ctx context.Context, e mail.Envelope, b mail.Body) (Receipt, error)
 	Close() error
 }
+
+// A Drafter is a Transport that sends in two steps: the message is put into the mailbox as a draft, and the draft is sent.
+// The job remembers the draft in between, so that after a crash or a lost answer one can look instead of guess. Its Send
+// takes both steps at once and remembers nothing.
+type Drafter interface {
+	Transport
+	// Draft puts the message into the mailbox without sending it, and names the draft by what outlives its sending. An
+	// error means that nothing was sent, nor will be.
+	Draft(ctx context.Context, e mail.Envelope, b mail.Body) (draft string, err error)
+	// SendDraft sends it to everyone. fault.InDoubt: it may be sent. fault.Permanent: it never will, and is removed as
+	// well as can be.
+	SendDraft(ctx context.Context, draft string) error
+	// Look tells what became of it.
+	Look(ctx context.Context, draft string) (Fate, error)
+}
+
+// Fate is what became of a draft.
+type Fate int
+
+const (
+	Vanished Fate = iota // neither among the drafts nor among what was sent: somebody may have removed it, sent or not
+	Waiting              // it was not sent
+	Gone                 // it was sent
+)
 
 // A SentFinder is a Transport that can look whether a message was sent after all.
 type SentFinder interface {

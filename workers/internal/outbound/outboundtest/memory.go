@@ -18,7 +18,7 @@ import (
 // Memory is an Outbox that forgets everything with the process. The zero value is empty; it is safe for use by many
 // goroutines and works inside synctest bubbles.
 type Memory struct {
-	// Before is called before each step with its name (add, claim, extend, open, settle, next); an error is the step's
+	// Before is called before each step with its name (add, claim, extend, drafted, open, settle, next); an error is the step's
 	// result and the step does not happen. Nil: everything works.
 	Before func(step string) error
 
@@ -37,6 +37,7 @@ type entry struct {
 	next       time.Time // zero = never
 	attempts   int
 	doubt      bool
+	draft      string
 	claim      string
 	until      time.Time // the claim's end
 	recipients []outbound.RecipientStatus
@@ -137,7 +138,7 @@ func (m *Memory) claim(e *entry, until time.Time) outbound.Job {
 	e.set(outbound.Sending, "", outbound.Queued, outbound.Deferred, outbound.Unknown)
 	return outbound.Job{
 		ID: e.id, Claim: e.claim, Mailbox: e.submission.Mailbox, Envelope: env, Size: int64(len(e.body)),
-		Attempts: e.attempts, InDoubt: e.doubt, Accepted: e.accepted,
+		Attempts: e.attempts, InDoubt: e.doubt, Draft: e.draft, Accepted: e.accepted,
 	}
 }
 
@@ -184,6 +185,20 @@ func (m *Memory) Extend(_ context.Context, j outbound.Job, ttl time.Duration) er
 	e, err := m.held(j)
 	if err == nil {
 		e.until = time.Now().Add(ttl)
+	}
+	return err
+}
+
+// Drafted implements outbound.Outbox.
+func (m *Memory) Drafted(_ context.Context, j outbound.Job, draft string) error {
+	if err := m.step("drafted"); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.held(j)
+	if err == nil {
+		e.draft = draft
 	}
 	return err
 }

@@ -64,6 +64,7 @@ func Outbox(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"a lapsed claim decides nothing":           lapsedSettle,
 		"an extended claim lasts":                  extendedClaim,
 		"settling twice":                           settleTwice,
+		"a draft is remembered":                    draftIsKept,
 		"a restart keeps everything":               restart,
 		"a restart keeps claims":                   restartKeepsClaims,
 		"signals":                                  signals,

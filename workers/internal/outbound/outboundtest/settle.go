@@ -193,6 +193,30 @@ func settleTwice(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	}
 }
 
+func draftIsKept(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	add(t, o, letter(support, ann))
+	j := claimOne(t, o, ttl)
+	if err := o.Drafted(t.Context(), j, "AAMk=/+"); err != nil || j.Draft != "" {
+		t.Fatalf("drafted: %v; before: %q", err, j.Draft)
+	}
+	o = open(t)
+	second := await(t, o, long)
+	if second.Draft != "AAMk=/+" || !second.InDoubt {
+		t.Errorf("after the worker's death: %+v", second)
+	}
+	if err := o.Drafted(t.Context(), j, "late"); !errors.Is(err, outbound.ErrLost) {
+		t.Errorf("a lapsed claim remembers: %v", err)
+	}
+	if err := o.Drafted(t.Context(), second, ""); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, o, second, outbound.Verdict{Later: []outbound.Failure{{Address: ann}}, At: time.Now()})
+	if third := await(t, o, long); third.Draft != "" {
+		t.Errorf("forgotten, and still there: %q", third.Draft)
+	}
+}
+
 func restart(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	o := open(t)
 	add(t, o, letter(support, ann, bob))

@@ -127,8 +127,8 @@ func claim(tx *sql.Tx, id int64, now time.Time, ttl time.Duration) (outbound.Job
 	j := outbound.Job{ID: strconv.FormatInt(id, 10), Claim: rand.Text()}
 	var envelope string
 	var accepted sql.NullInt64
-	err := tx.QueryRow("UPDATE messages SET claim = ?, until = ? WHERE id = ? RETURNING mailbox, envelope, size, attempts, doubt, accepted",
-		j.Claim, now.Add(ttl).UnixMicro(), id).Scan(&j.Mailbox, &envelope, &j.Size, &j.Attempts, &j.InDoubt, &accepted)
+	err := tx.QueryRow("UPDATE messages SET claim = ?, until = ? WHERE id = ? RETURNING mailbox, envelope, size, attempts, doubt, draft, accepted",
+		j.Claim, now.Add(ttl).UnixMicro(), id).Scan(&j.Mailbox, &envelope, &j.Size, &j.Attempts, &j.InDoubt, &j.Draft, &accepted)
 	if err != nil {
 		return j, err
 	}
@@ -168,6 +168,13 @@ func (s outbox) Extend(ctx context.Context, j outbound.Job, ttl time.Duration) e
 		now := time.Now()
 		return held(tx.Exec("UPDATE messages SET until = ? WHERE id = ? AND claim = ? AND until > ?",
 			now.Add(ttl).UnixMicro(), j.ID, j.Claim, now.UnixMicro()))
+	})
+}
+
+// Drafted implements outbound.Outbox.
+func (s outbox) Drafted(ctx context.Context, j outbound.Job, draft string) error {
+	return s.change(ctx, func(tx *sql.Tx) error {
+		return held(tx.Exec("UPDATE messages SET draft = ? WHERE id = ? AND claim = ? AND until > ?", draft, j.ID, j.Claim, time.Now().UnixMicro()))
 	})
 }
 

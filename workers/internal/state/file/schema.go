@@ -33,6 +33,8 @@ CREATE INDEX requests_added ON requests (added);
 `, `
 CREATE TABLE deliveries (id TEXT PRIMARY KEY, noted INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX deliveries_noted ON deliveries (noted);
+`, `
+ALTER TABLE messages ADD COLUMN draft TEXT NOT NULL DEFAULT '';
 `}
 
 // migrate brings the schema up to date, each step whole or not at all.

@@ -93,12 +93,12 @@ func (s outbox) claimOf(ctx context.Context, mailbox string, limit, most int, tt
 	}
 	jobs := make([]outbound.Job, len(answer))
 	for i := range answer {
-		e, err := readEntry(answer[i], 6)
+		e, err := readEntry(answer[i], 7)
 		if err != nil {
 			return nil, err
 		}
 		jobs[i] = outbound.Job{ID: e.id, Claim: name, Mailbox: e.fields[0], Size: e.number(2), Accepted: moment(e.number(3)),
-			Attempts: int(e.number(4)), InDoubt: e.fields[5] == "1"}
+			Attempts: int(e.number(4)), InDoubt: e.fields[5] == "1", Draft: e.fields[6]}
 		if err := json.Unmarshal([]byte(e.fields[1]), &jobs[i].Envelope); err != nil {
 			return nil, errAnswer
 		}
@@ -144,6 +144,14 @@ func readEntry(raw any, fields int) (entry, error) {
 func (s outbox) Extend(ctx context.Context, j outbound.Job, ttl time.Duration) error {
 	kept, err := extendJob.Run(ctx, s.client, boxKeys(j.Mailbox), boxPrefix(j.Mailbox), j.ID, j.Claim, ttl.Microseconds()).Int()
 	return lostIf(kept == 0, err)
+}
+
+// Drafted implements outbound.Outbox.
+func (s outbox) Drafted(ctx context.Context, j outbound.Job, draft string) error {
+	return ifReplicated(ctx, true, func(ctx context.Context) error {
+		kept, err := draftJob.Run(ctx, s.client, boxKeys(j.Mailbox), boxPrefix(j.Mailbox), j.ID, j.Claim, draft).Int()
+		return lostIf(kept == 0, err)
+	})
 }
 
 func lostIf(lost bool, err error) error {

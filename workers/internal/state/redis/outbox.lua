@@ -1,5 +1,5 @@
 -- One mailbox's outbox. A job is the hash job:ID with
---   mailbox, envelope (JSON), size, chunks, accepted, attempts, doubt, claim ('' = none), next ('' = none planned),
+--   mailbox, envelope (JSON), size, chunks, accepted, attempts, doubt, claim ('' = none), next ('' = none planned), draft,
 --   recipients: JSON list of {a = address, s = state, r = reason, c = changed}
 -- States are those of outbound.State. Times are microseconds; they travel as strings, because JSON numbers would lose digits.
 
@@ -65,7 +65,7 @@ local function claim()
     redis.call('ZREM', due, id)
     redis.call('ZADD', claimed, micros(now + tonumber(ARGV[4])), id)
     local list = recipients(id)
-    taken[i] = {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'doubt'), cjson.encode(list)}
+    taken[i] = {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'doubt', 'draft'), cjson.encode(list)}
     for _, r in ipairs(list) do
       if r.s ~= SENT and r.s ~= DEAD then r.s, r.c = SENDING, micros(now) end
     end
@@ -85,6 +85,13 @@ end
 local function extend()
   if not held(ARGV[2], ARGV[3]) then return 0 end
   redis.call('ZADD', claimed, micros(now + tonumber(ARGV[4])), ARGV[2])
+  return 1
+end
+
+-- ARGV: prefix, id, name of the claim, draft. Answers 0 if the claim was lost.
+local function drafted()
+  if not held(ARGV[2], ARGV[3]) then return 0 end
+  redis.call('HSET', job(ARGV[2]), 'draft', ARGV[4])
   return 1
 end
 

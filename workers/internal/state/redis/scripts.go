@@ -16,6 +16,7 @@ var (
 	addJob    = redis.NewScript(outboxLua + "return add()")
 	claimJobs = redis.NewScript(outboxLua + "return claim()")
 	extendJob = redis.NewScript(outboxLua + "return extend()")
+	draftJob  = redis.NewScript(outboxLua + "return drafted()")
 	settleJob = redis.NewScript(outboxLua + "return settle()")
 	nextJob   = redis.NewScript(outboxLua + "return next_due()")
 	listJobs  = redis.NewScript(outboxLua + "return list()")
