@@ -126,5 +126,16 @@ func fromOutbound(s *brokerv1.OutboundSettings) OutboundSettings {
 		OnUnknown:     OnUnknown(s.GetOnUnknown()),
 		SenderAliases: s.GetSenderAliases(),
 		AllowDelegate: s.GetAllowDelegate(),
+		Limits:        fromLimits(s.GetLimits()),
 	}
+}
+
+// fromLimits leaves out what a newer broker counts and this client does not know.
+func fromLimits(all []*brokerv1.SendLimit) (out []Limit) {
+	for _, l := range all {
+		if u := Unit(l.GetUnit()); u.String() != "" && l.GetMost() > 0 && l.GetWindow().AsDuration() > 0 {
+			out = append(out, Limit{u, l.GetMost(), l.GetWindow().AsDuration()})
+		}
+	}
+	return out
 }

@@ -53,4 +53,27 @@ type OutboundSettings struct {
 	OnUnknown     OnUnknown
 	SenderAliases []string // may stand as sender besides the mailbox; a leading *@ matches a domain
 	AllowDelegate bool     // Graph: send on behalf of or as another address
+	Limits        []Limit  // what the provider lets the mailbox send; none = any amount
+}
+
+// Limit is how much a mailbox may send within any window of that length.
+type Limit struct {
+	Unit   Unit
+	Most   int64 // at least 1
+	Window time.Duration
+}
+
+// Unit is what a limit counts.
+type Unit int
+
+// The units, with the numbers of the contract.
+const (
+	Messages Unit = iota + 1
+	Recipients
+	Bytes
+)
+
+// String is the word for people; empty for a unit that is not known.
+func (u Unit) String() string {
+	return map[Unit]string{Messages: "messages", Recipients: "recipients", Bytes: "bytes"}[u]
 }

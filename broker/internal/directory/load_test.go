@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,5 +223,30 @@ mailboxes:
 		if !ok {
 			t.Error(name)
 		}
+	}
+}
+
+func TestWhatMayBeSent(t *testing.T) {
+	const minute, day = time.Minute, 24 * time.Hour
+	exchange := []Limit{{"messages", 30, minute}, {"recipients", 10_000, day}}
+	for name, tc := range map[string]struct {
+		options string
+		want    []Limit
+	}{
+		"Exchange Online":     {"server-type: SMTP, mail.smtp.auth.mechanisms: XOAUTH2, application: contoso, grant-type: client_credentials", exchange},
+		"by the server":       {"server-type: SMTP, server: Smtp.Office365.com, password: {file: ../pass}", exchange},
+		"EWS":                 {"server-type: EWS, mail.ews.auth.mechanisms: XOAUTH2, application: contoso, grant-type: client_credentials", exchange},
+		"GRAPH":               {"server-type: GRAPH, application: contoso", append(slices.Clone(exchange), Limit{"bytes", 150 << 20, 5 * minute})},
+		"Gmail":               {"server-type: SMTP, server: smtp.gmail.com, password: {file: ../pass}", []Limit{{"messages", 2_000, day}}},
+		"a server of its own": {"server-type: SMTP, server: mail.example, password: {file: ../pass}", nil},
+		"written": {"server-type: SMTP, server: smtp.office365.com, password: {file: ../pass}, maximum-messages-per-minute: 0, maximum-messages-per-day: 7, maximum-recipients-per-day: 20",
+			[]Limit{{"messages", 7, day}, {"recipients", 20, day}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t).good(one("smtp-client", tc.options)).Mailboxes[0].Outbound
+			if !slices.Equal(s.Post.Limits, tc.want) {
+				t.Errorf("%v, want %v", s.Post.Limits, tc.want)
+			}
+		})
 	}
 }

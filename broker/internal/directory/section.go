@@ -37,7 +37,7 @@ func (l *loader) readSection(m *config.Map, address string, d Direction) *Sectio
 	if d == Inbound {
 		s.Fetch = readFetch(m, s.Protocol)
 	} else {
-		s.Post = readPost(m, s.Protocol)
+		s.Post = readPost(m, s)
 	}
 	if m.Bool("enable-debug", false) {
 		m.Warn("enable-debug", "has no effect here: wire traces would hold mail and credentials", "leave it out; use -log-level debug at the worker")
@@ -188,7 +188,7 @@ func checkPOP3(m *config.Map, f *Fetch) {
 	}
 }
 
-func readPost(m *config.Map, p Protocol) *Post {
+func readPost(m *config.Map, s *Section) *Post {
 	o := &Post{
 		PoolSize:      m.Int("cnx-pool-size", 3, 1, 100), // Exchange Online allows 3 connections per mailbox
 		CheckIdle:     m.Clock("cnx-check-idle-time", 30*time.Second, 0, 24*time.Hour),
@@ -196,14 +196,15 @@ func readPost(m *config.Map, p Protocol) *Post {
 		OnUnknown:     m.OneOf("on-unknown", "retry", "retry", "hold"),
 		SenderAliases: m.Texts("sender-aliases"),
 		AllowDelegate: m.Bool("allow-delegate", false),
+		Limits:        readLimits(m, s),
 	}
 	for _, a := range o.SenderAliases {
 		if !isAddress(a) && (!strings.HasPrefix(a, "*@") || !isAddress("x"+a[1:])) {
 			m.Complain("sender-aliases", fmt.Sprintf("%q is no address", a), "write addresses, or *@domain for all of a domain")
 		}
 	}
-	if o.AllowDelegate && p != Graph {
-		m.Warn("allow-delegate", fmt.Sprintf("has no effect with %s", p), "leave it out")
+	if o.AllowDelegate && s.Protocol != Graph {
+		m.Warn("allow-delegate", fmt.Sprintf("has no effect with %s", s.Protocol), "leave it out")
 	}
 	return o
 }

@@ -167,6 +167,14 @@ type Post struct {
 	OnUnknown     string // retry or hold
 	SenderAliases []string
 	AllowDelegate bool
+	Limits        []Limit
+}
+
+// Limit is how much a mailbox may send within any window of that length.
+type Limit struct {
+	Unit   string // messages, recipients or bytes
+	Most   int64
+	Window time.Duration
 }
 
 // When Exchange Online switches EWS off: from the first day on tenant by tenant, unless an administrator has listed the

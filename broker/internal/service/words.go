@@ -128,7 +128,19 @@ func outboundOf(p *directory.Post) *brokerv1.OutboundSettings {
 	return &brokerv1.OutboundSettings{
 		PoolSize: int32(p.PoolSize), CheckIdleTime: durationpb.New(p.CheckIdle), MaxIdleTime: durationpb.New(p.MaxIdle),
 		OnUnknown: onUnknowns[p.OnUnknown], SenderAliases: p.SenderAliases, AllowDelegate: p.AllowDelegate,
+		Limits: limitsOf(p.Limits),
 	}
+}
+
+var units = map[string]brokerv1.Unit{
+	"messages": brokerv1.Unit_UNIT_MESSAGES, "recipients": brokerv1.Unit_UNIT_RECIPIENTS, "bytes": brokerv1.Unit_UNIT_BYTES,
+}
+
+func limitsOf(all []directory.Limit) (out []*brokerv1.SendLimit) {
+	for _, l := range all {
+		out = append(out, &brokerv1.SendLimit{Unit: units[l.Unit], Most: l.Most, Window: durationpb.New(l.Window)})
+	}
+	return out
 }
 
 // statusOf is how the section's credential fares. A password is healthy until a worker reports otherwise.

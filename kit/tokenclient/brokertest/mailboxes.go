@@ -91,5 +91,13 @@ func outboundMessage(s tokenclient.OutboundSettings) *brokerv1.OutboundSettings 
 		OnUnknown:     brokerv1.OnUnknown(s.OnUnknown),
 		SenderAliases: s.SenderAliases,
 		AllowDelegate: s.AllowDelegate,
+		Limits:        limitMessages(s.Limits),
 	}
+}
+
+func limitMessages(all []tokenclient.Limit) (out []*brokerv1.SendLimit) {
+	for _, l := range all {
+		out = append(out, &brokerv1.SendLimit{Unit: brokerv1.Unit(l.Unit), Most: l.Most, Window: durationpb.New(l.Window)})
+	}
+	return out
 }

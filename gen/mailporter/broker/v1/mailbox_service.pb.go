@@ -251,6 +251,63 @@ func (OnUnknown) EnumDescriptor() ([]byte, []int) {
 	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{3}
 }
 
+// Unit is what a limit counts.
+type Unit int32
+
+const (
+	// Not set: never sent.
+	Unit_UNIT_UNSPECIFIED Unit = 0
+	// Messages.
+	Unit_UNIT_MESSAGES Unit = 1
+	// Recipients, each address of each message.
+	Unit_UNIT_RECIPIENTS Unit = 2
+	// Bytes of messages.
+	Unit_UNIT_BYTES Unit = 3
+)
+
+// Enum value maps for Unit.
+var (
+	Unit_name = map[int32]string{
+		0: "UNIT_UNSPECIFIED",
+		1: "UNIT_MESSAGES",
+		2: "UNIT_RECIPIENTS",
+		3: "UNIT_BYTES",
+	}
+	Unit_value = map[string]int32{
+		"UNIT_UNSPECIFIED": 0,
+		"UNIT_MESSAGES":    1,
+		"UNIT_RECIPIENTS":  2,
+		"UNIT_BYTES":       3,
+	}
+)
+
+func (x Unit) Enum() *Unit {
+	p := new(Unit)
+	*p = x
+	return p
+}
+
+func (x Unit) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Unit) Descriptor() protoreflect.EnumDescriptor {
+	return file_mailporter_broker_v1_mailbox_service_proto_enumTypes[4].Descriptor()
+}
+
+func (Unit) Type() protoreflect.EnumType {
+	return &file_mailporter_broker_v1_mailbox_service_proto_enumTypes[4]
+}
+
+func (x Unit) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Unit.Descriptor instead.
+func (Unit) EnumDescriptor() ([]byte, []int) {
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{4}
+}
+
 // State is the health of the credential behind one side of a mailbox.
 type State int32
 
@@ -300,11 +357,11 @@ func (x State) String() string {
 }
 
 func (State) Descriptor() protoreflect.EnumDescriptor {
-	return file_mailporter_broker_v1_mailbox_service_proto_enumTypes[4].Descriptor()
+	return file_mailporter_broker_v1_mailbox_service_proto_enumTypes[5].Descriptor()
 }
 
 func (State) Type() protoreflect.EnumType {
-	return &file_mailporter_broker_v1_mailbox_service_proto_enumTypes[4]
+	return &file_mailporter_broker_v1_mailbox_service_proto_enumTypes[5]
 }
 
 func (x State) Number() protoreflect.EnumNumber {
@@ -313,7 +370,7 @@ func (x State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use State.Descriptor instead.
 func (State) EnumDescriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{4}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{5}
 }
 
 // Endpoint is the mail server of one side of a mailbox and how to reach it.
@@ -561,6 +618,70 @@ func (x *InboundSettings) GetDeliverTo() string {
 	return ""
 }
 
+// SendLimit is how much the mailbox may send within any window of that length.
+type SendLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is counted.
+	Unit Unit `protobuf:"varint,1,opt,name=unit,proto3,enum=mailporter.broker.v1.Unit" json:"unit,omitempty"`
+	// The most in one window, at least 1.
+	Most int64 `protobuf:"varint,2,opt,name=most,proto3" json:"most,omitempty"`
+	// The length of the window.
+	Window        *durationpb.Duration `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendLimit) Reset() {
+	*x = SendLimit{}
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendLimit) ProtoMessage() {}
+
+func (x *SendLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendLimit.ProtoReflect.Descriptor instead.
+func (*SendLimit) Descriptor() ([]byte, []int) {
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SendLimit) GetUnit() Unit {
+	if x != nil {
+		return x.Unit
+	}
+	return Unit_UNIT_UNSPECIFIED
+}
+
+func (x *SendLimit) GetMost() int64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+func (x *SendLimit) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
 // OutboundSettings is the section smtp-client without its secrets.
 type OutboundSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -576,13 +697,15 @@ type OutboundSettings struct {
 	SenderAliases []string `protobuf:"bytes,5,rep,name=sender_aliases,json=senderAliases,proto3" json:"sender_aliases,omitempty"`
 	// Graph: send on behalf of or as another address.
 	AllowDelegate bool `protobuf:"varint,6,opt,name=allow_delegate,json=allowDelegate,proto3" json:"allow_delegate,omitempty"`
+	// What the provider lets the mailbox send; empty = any amount.
+	Limits        []*SendLimit `protobuf:"bytes,7,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OutboundSettings) Reset() {
 	*x = OutboundSettings{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[2]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +717,7 @@ func (x *OutboundSettings) String() string {
 func (*OutboundSettings) ProtoMessage() {}
 
 func (x *OutboundSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[2]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +730,7 @@ func (x *OutboundSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboundSettings.ProtoReflect.Descriptor instead.
 func (*OutboundSettings) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{2}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OutboundSettings) GetPoolSize() int32 {
@@ -652,6 +775,13 @@ func (x *OutboundSettings) GetAllowDelegate() bool {
 	return false
 }
 
+func (x *OutboundSettings) GetLimits() []*SendLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 // MailboxSettings is what a worker needs to know to serve one side of one mailbox. It holds no secret.
 type MailboxSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -678,7 +808,7 @@ type MailboxSettings struct {
 
 func (x *MailboxSettings) Reset() {
 	*x = MailboxSettings{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[3]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +820,7 @@ func (x *MailboxSettings) String() string {
 func (*MailboxSettings) ProtoMessage() {}
 
 func (x *MailboxSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[3]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +833,7 @@ func (x *MailboxSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxSettings.ProtoReflect.Descriptor instead.
 func (*MailboxSettings) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{3}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *MailboxSettings) GetSelector() *Selector {
@@ -825,7 +955,7 @@ type MailboxStatus struct {
 
 func (x *MailboxStatus) Reset() {
 	*x = MailboxStatus{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +967,7 @@ func (x *MailboxStatus) String() string {
 func (*MailboxStatus) ProtoMessage() {}
 
 func (x *MailboxStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +980,7 @@ func (x *MailboxStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxStatus.ProtoReflect.Descriptor instead.
 func (*MailboxStatus) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{4}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MailboxStatus) GetSelector() *Selector {
@@ -980,7 +1110,7 @@ type Mailbox struct {
 
 func (x *Mailbox) Reset() {
 	*x = Mailbox{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[5]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1122,7 @@ func (x *Mailbox) String() string {
 func (*Mailbox) ProtoMessage() {}
 
 func (x *Mailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[5]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1135,7 @@ func (x *Mailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mailbox.ProtoReflect.Descriptor instead.
 func (*Mailbox) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{5}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Mailbox) GetAddress() string {
@@ -1042,7 +1172,7 @@ type WatchMailboxesRequest struct {
 
 func (x *WatchMailboxesRequest) Reset() {
 	*x = WatchMailboxesRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[6]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1184,7 @@ func (x *WatchMailboxesRequest) String() string {
 func (*WatchMailboxesRequest) ProtoMessage() {}
 
 func (x *WatchMailboxesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[6]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1197,7 @@ func (x *WatchMailboxesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMailboxesRequest.ProtoReflect.Descriptor instead.
 func (*WatchMailboxesRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{6}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WatchMailboxesRequest) GetProtocol() Protocol {
@@ -1095,7 +1225,7 @@ type WatchMailboxesResponse struct {
 
 func (x *WatchMailboxesResponse) Reset() {
 	*x = WatchMailboxesResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[7]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1237,7 @@ func (x *WatchMailboxesResponse) String() string {
 func (*WatchMailboxesResponse) ProtoMessage() {}
 
 func (x *WatchMailboxesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[7]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1250,7 @@ func (x *WatchMailboxesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMailboxesResponse.ProtoReflect.Descriptor instead.
 func (*WatchMailboxesResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{7}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WatchMailboxesResponse) GetMailboxes() []*MailboxSettings {
@@ -1141,7 +1271,7 @@ type GetMailboxRequest struct {
 
 func (x *GetMailboxRequest) Reset() {
 	*x = GetMailboxRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[8]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1283,7 @@ func (x *GetMailboxRequest) String() string {
 func (*GetMailboxRequest) ProtoMessage() {}
 
 func (x *GetMailboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[8]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1296,7 @@ func (x *GetMailboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMailboxRequest.ProtoReflect.Descriptor instead.
 func (*GetMailboxRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{8}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetMailboxRequest) GetMailbox() string {
@@ -1187,7 +1317,7 @@ type GetMailboxResponse struct {
 
 func (x *GetMailboxResponse) Reset() {
 	*x = GetMailboxResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[9]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1199,7 +1329,7 @@ func (x *GetMailboxResponse) String() string {
 func (*GetMailboxResponse) ProtoMessage() {}
 
 func (x *GetMailboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[9]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1212,7 +1342,7 @@ func (x *GetMailboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMailboxResponse.ProtoReflect.Descriptor instead.
 func (*GetMailboxResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{9}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetMailboxResponse) GetMailbox() *Mailbox {
@@ -1239,7 +1369,7 @@ type ListMailboxesRequest struct {
 
 func (x *ListMailboxesRequest) Reset() {
 	*x = ListMailboxesRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[10]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1381,7 @@ func (x *ListMailboxesRequest) String() string {
 func (*ListMailboxesRequest) ProtoMessage() {}
 
 func (x *ListMailboxesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[10]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1394,7 @@ func (x *ListMailboxesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMailboxesRequest.ProtoReflect.Descriptor instead.
 func (*ListMailboxesRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{10}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListMailboxesRequest) GetPageSize() int32 {
@@ -1308,7 +1438,7 @@ type ListMailboxesResponse struct {
 
 func (x *ListMailboxesResponse) Reset() {
 	*x = ListMailboxesResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[11]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1450,7 @@ func (x *ListMailboxesResponse) String() string {
 func (*ListMailboxesResponse) ProtoMessage() {}
 
 func (x *ListMailboxesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[11]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1463,7 @@ func (x *ListMailboxesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMailboxesResponse.ProtoReflect.Descriptor instead.
 func (*ListMailboxesResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{11}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListMailboxesResponse) GetMailboxes() []*Mailbox {
@@ -1361,7 +1491,7 @@ type CheckMailboxRequest struct {
 
 func (x *CheckMailboxRequest) Reset() {
 	*x = CheckMailboxRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[12]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1503,7 @@ func (x *CheckMailboxRequest) String() string {
 func (*CheckMailboxRequest) ProtoMessage() {}
 
 func (x *CheckMailboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[12]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1516,7 @@ func (x *CheckMailboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMailboxRequest.ProtoReflect.Descriptor instead.
 func (*CheckMailboxRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{12}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CheckMailboxRequest) GetSelector() *Selector {
@@ -1407,7 +1537,7 @@ type CheckMailboxResponse struct {
 
 func (x *CheckMailboxResponse) Reset() {
 	*x = CheckMailboxResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[13]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1549,7 @@ func (x *CheckMailboxResponse) String() string {
 func (*CheckMailboxResponse) ProtoMessage() {}
 
 func (x *CheckMailboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[13]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1562,7 @@ func (x *CheckMailboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMailboxResponse.ProtoReflect.Descriptor instead.
 func (*CheckMailboxResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{13}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckMailboxResponse) GetStatus() *MailboxStatus {
@@ -1453,7 +1583,7 @@ type ResetMailboxRequest struct {
 
 func (x *ResetMailboxRequest) Reset() {
 	*x = ResetMailboxRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[14]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1595,7 @@ func (x *ResetMailboxRequest) String() string {
 func (*ResetMailboxRequest) ProtoMessage() {}
 
 func (x *ResetMailboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[14]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1608,7 @@ func (x *ResetMailboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetMailboxRequest.ProtoReflect.Descriptor instead.
 func (*ResetMailboxRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{14}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResetMailboxRequest) GetSelector() *Selector {
@@ -1499,7 +1629,7 @@ type ResetMailboxResponse struct {
 
 func (x *ResetMailboxResponse) Reset() {
 	*x = ResetMailboxResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[15]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1641,7 @@ func (x *ResetMailboxResponse) String() string {
 func (*ResetMailboxResponse) ProtoMessage() {}
 
 func (x *ResetMailboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[15]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1654,7 @@ func (x *ResetMailboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetMailboxResponse.ProtoReflect.Descriptor instead.
 func (*ResetMailboxResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{15}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResetMailboxResponse) GetStatus() *MailboxStatus {
@@ -1562,7 +1692,11 @@ const file_mailporter_broker_v1_mailbox_service_proto_rawDesc = "" +
 	"\x13failed_items_folder\x18\a \x01(\tR\x11failedItemsFolder\x12.\n" +
 	"\x04junk\x18\b \x01(\x0e2\x1a.mailporter.broker.v1.JunkR\x04junk\x12\x1d\n" +
 	"\n" +
-	"deliver_to\x18\t \x01(\tR\tdeliverTo\"\xbf\x02\n" +
+	"deliver_to\x18\t \x01(\tR\tdeliverTo\"\x82\x01\n" +
+	"\tSendLimit\x12.\n" +
+	"\x04unit\x18\x01 \x01(\x0e2\x1a.mailporter.broker.v1.UnitR\x04unit\x12\x12\n" +
+	"\x04most\x18\x02 \x01(\x03R\x04most\x121\n" +
+	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xf8\x02\n" +
 	"\x10OutboundSettings\x12\x1b\n" +
 	"\tpool_size\x18\x01 \x01(\x05R\bpoolSize\x12A\n" +
 	"\x0fcheck_idle_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\rcheckIdleTime\x12=\n" +
@@ -1570,7 +1704,8 @@ const file_mailporter_broker_v1_mailbox_service_proto_rawDesc = "" +
 	"\n" +
 	"on_unknown\x18\x04 \x01(\x0e2\x1f.mailporter.broker.v1.OnUnknownR\tonUnknown\x12%\n" +
 	"\x0esender_aliases\x18\x05 \x03(\tR\rsenderAliases\x12%\n" +
-	"\x0eallow_delegate\x18\x06 \x01(\bR\rallowDelegate\"\xa3\x03\n" +
+	"\x0eallow_delegate\x18\x06 \x01(\bR\rallowDelegate\x127\n" +
+	"\x06limits\x18\a \x03(\v2\x1f.mailporter.broker.v1.SendLimitR\x06limits\"\xa3\x03\n" +
 	"\x0fMailboxSettings\x12:\n" +
 	"\bselector\x18\x01 \x01(\v2\x1e.mailporter.broker.v1.SelectorR\bselector\x12:\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x1e.mailporter.broker.v1.ProtocolR\bprotocol\x12:\n" +
@@ -1655,7 +1790,13 @@ const file_mailporter_broker_v1_mailbox_service_proto_rawDesc = "" +
 	"\tOnUnknown\x12\x1a\n" +
 	"\x16ON_UNKNOWN_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ON_UNKNOWN_RETRY\x10\x01\x12\x13\n" +
-	"\x0fON_UNKNOWN_HOLD\x10\x02*|\n" +
+	"\x0fON_UNKNOWN_HOLD\x10\x02*T\n" +
+	"\x04Unit\x12\x14\n" +
+	"\x10UNIT_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rUNIT_MESSAGES\x10\x01\x12\x13\n" +
+	"\x0fUNIT_RECIPIENTS\x10\x02\x12\x0e\n" +
+	"\n" +
+	"UNIT_BYTES\x10\x03*|\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_UNUSED\x10\x01\x12\x11\n" +
@@ -1684,91 +1825,96 @@ func file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP() []byte {
 	return file_mailporter_broker_v1_mailbox_service_proto_rawDescData
 }
 
-var file_mailporter_broker_v1_mailbox_service_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_mailporter_broker_v1_mailbox_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_mailporter_broker_v1_mailbox_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_mailporter_broker_v1_mailbox_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_mailporter_broker_v1_mailbox_service_proto_goTypes = []any{
 	(Security)(0),                  // 0: mailporter.broker.v1.Security
 	(After)(0),                     // 1: mailporter.broker.v1.After
 	(Junk)(0),                      // 2: mailporter.broker.v1.Junk
 	(OnUnknown)(0),                 // 3: mailporter.broker.v1.OnUnknown
-	(State)(0),                     // 4: mailporter.broker.v1.State
-	(*Endpoint)(nil),               // 5: mailporter.broker.v1.Endpoint
-	(*InboundSettings)(nil),        // 6: mailporter.broker.v1.InboundSettings
-	(*OutboundSettings)(nil),       // 7: mailporter.broker.v1.OutboundSettings
-	(*MailboxSettings)(nil),        // 8: mailporter.broker.v1.MailboxSettings
-	(*MailboxStatus)(nil),          // 9: mailporter.broker.v1.MailboxStatus
-	(*Mailbox)(nil),                // 10: mailporter.broker.v1.Mailbox
-	(*WatchMailboxesRequest)(nil),  // 11: mailporter.broker.v1.WatchMailboxesRequest
-	(*WatchMailboxesResponse)(nil), // 12: mailporter.broker.v1.WatchMailboxesResponse
-	(*GetMailboxRequest)(nil),      // 13: mailporter.broker.v1.GetMailboxRequest
-	(*GetMailboxResponse)(nil),     // 14: mailporter.broker.v1.GetMailboxResponse
-	(*ListMailboxesRequest)(nil),   // 15: mailporter.broker.v1.ListMailboxesRequest
-	(*ListMailboxesResponse)(nil),  // 16: mailporter.broker.v1.ListMailboxesResponse
-	(*CheckMailboxRequest)(nil),    // 17: mailporter.broker.v1.CheckMailboxRequest
-	(*CheckMailboxResponse)(nil),   // 18: mailporter.broker.v1.CheckMailboxResponse
-	(*ResetMailboxRequest)(nil),    // 19: mailporter.broker.v1.ResetMailboxRequest
-	(*ResetMailboxResponse)(nil),   // 20: mailporter.broker.v1.ResetMailboxResponse
-	(Mechanism)(0),                 // 21: mailporter.broker.v1.Mechanism
-	(*durationpb.Duration)(nil),    // 22: google.protobuf.Duration
-	(*Selector)(nil),               // 23: mailporter.broker.v1.Selector
-	(Protocol)(0),                  // 24: mailporter.broker.v1.Protocol
-	(FailureClass)(0),              // 25: mailporter.broker.v1.FailureClass
-	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
-	(Direction)(0),                 // 27: mailporter.broker.v1.Direction
+	(Unit)(0),                      // 4: mailporter.broker.v1.Unit
+	(State)(0),                     // 5: mailporter.broker.v1.State
+	(*Endpoint)(nil),               // 6: mailporter.broker.v1.Endpoint
+	(*InboundSettings)(nil),        // 7: mailporter.broker.v1.InboundSettings
+	(*SendLimit)(nil),              // 8: mailporter.broker.v1.SendLimit
+	(*OutboundSettings)(nil),       // 9: mailporter.broker.v1.OutboundSettings
+	(*MailboxSettings)(nil),        // 10: mailporter.broker.v1.MailboxSettings
+	(*MailboxStatus)(nil),          // 11: mailporter.broker.v1.MailboxStatus
+	(*Mailbox)(nil),                // 12: mailporter.broker.v1.Mailbox
+	(*WatchMailboxesRequest)(nil),  // 13: mailporter.broker.v1.WatchMailboxesRequest
+	(*WatchMailboxesResponse)(nil), // 14: mailporter.broker.v1.WatchMailboxesResponse
+	(*GetMailboxRequest)(nil),      // 15: mailporter.broker.v1.GetMailboxRequest
+	(*GetMailboxResponse)(nil),     // 16: mailporter.broker.v1.GetMailboxResponse
+	(*ListMailboxesRequest)(nil),   // 17: mailporter.broker.v1.ListMailboxesRequest
+	(*ListMailboxesResponse)(nil),  // 18: mailporter.broker.v1.ListMailboxesResponse
+	(*CheckMailboxRequest)(nil),    // 19: mailporter.broker.v1.CheckMailboxRequest
+	(*CheckMailboxResponse)(nil),   // 20: mailporter.broker.v1.CheckMailboxResponse
+	(*ResetMailboxRequest)(nil),    // 21: mailporter.broker.v1.ResetMailboxRequest
+	(*ResetMailboxResponse)(nil),   // 22: mailporter.broker.v1.ResetMailboxResponse
+	(Mechanism)(0),                 // 23: mailporter.broker.v1.Mechanism
+	(*durationpb.Duration)(nil),    // 24: google.protobuf.Duration
+	(*Selector)(nil),               // 25: mailporter.broker.v1.Selector
+	(Protocol)(0),                  // 26: mailporter.broker.v1.Protocol
+	(FailureClass)(0),              // 27: mailporter.broker.v1.FailureClass
+	(*timestamppb.Timestamp)(nil),  // 28: google.protobuf.Timestamp
+	(Direction)(0),                 // 29: mailporter.broker.v1.Direction
 }
 var file_mailporter_broker_v1_mailbox_service_proto_depIdxs = []int32{
 	0,  // 0: mailporter.broker.v1.Endpoint.security:type_name -> mailporter.broker.v1.Security
-	21, // 1: mailporter.broker.v1.Endpoint.mechanism:type_name -> mailporter.broker.v1.Mechanism
-	22, // 2: mailporter.broker.v1.Endpoint.connect_timeout:type_name -> google.protobuf.Duration
-	22, // 3: mailporter.broker.v1.Endpoint.protocol_timeout:type_name -> google.protobuf.Duration
-	22, // 4: mailporter.broker.v1.InboundSettings.cycle_time:type_name -> google.protobuf.Duration
+	23, // 1: mailporter.broker.v1.Endpoint.mechanism:type_name -> mailporter.broker.v1.Mechanism
+	24, // 2: mailporter.broker.v1.Endpoint.connect_timeout:type_name -> google.protobuf.Duration
+	24, // 3: mailporter.broker.v1.Endpoint.protocol_timeout:type_name -> google.protobuf.Duration
+	24, // 4: mailporter.broker.v1.InboundSettings.cycle_time:type_name -> google.protobuf.Duration
 	1,  // 5: mailporter.broker.v1.InboundSettings.after:type_name -> mailporter.broker.v1.After
 	2,  // 6: mailporter.broker.v1.InboundSettings.junk:type_name -> mailporter.broker.v1.Junk
-	22, // 7: mailporter.broker.v1.OutboundSettings.check_idle_time:type_name -> google.protobuf.Duration
-	22, // 8: mailporter.broker.v1.OutboundSettings.max_idle_time:type_name -> google.protobuf.Duration
-	3,  // 9: mailporter.broker.v1.OutboundSettings.on_unknown:type_name -> mailporter.broker.v1.OnUnknown
-	23, // 10: mailporter.broker.v1.MailboxSettings.selector:type_name -> mailporter.broker.v1.Selector
-	24, // 11: mailporter.broker.v1.MailboxSettings.protocol:type_name -> mailporter.broker.v1.Protocol
-	5,  // 12: mailporter.broker.v1.MailboxSettings.endpoint:type_name -> mailporter.broker.v1.Endpoint
-	22, // 13: mailporter.broker.v1.MailboxSettings.margin:type_name -> google.protobuf.Duration
-	6,  // 14: mailporter.broker.v1.MailboxSettings.inbound:type_name -> mailporter.broker.v1.InboundSettings
-	7,  // 15: mailporter.broker.v1.MailboxSettings.outbound:type_name -> mailporter.broker.v1.OutboundSettings
-	23, // 16: mailporter.broker.v1.MailboxStatus.selector:type_name -> mailporter.broker.v1.Selector
-	24, // 17: mailporter.broker.v1.MailboxStatus.protocol:type_name -> mailporter.broker.v1.Protocol
-	4,  // 18: mailporter.broker.v1.MailboxStatus.state:type_name -> mailporter.broker.v1.State
-	25, // 19: mailporter.broker.v1.MailboxStatus.failure_class:type_name -> mailporter.broker.v1.FailureClass
-	26, // 20: mailporter.broker.v1.MailboxStatus.expire_time:type_name -> google.protobuf.Timestamp
-	26, // 21: mailporter.broker.v1.MailboxStatus.next_attempt_time:type_name -> google.protobuf.Timestamp
-	26, // 22: mailporter.broker.v1.MailboxStatus.last_success_time:type_name -> google.protobuf.Timestamp
-	26, // 23: mailporter.broker.v1.MailboxStatus.failing_since_time:type_name -> google.protobuf.Timestamp
-	26, // 24: mailporter.broker.v1.MailboxStatus.action_due_time:type_name -> google.protobuf.Timestamp
-	8,  // 25: mailporter.broker.v1.Mailbox.settings:type_name -> mailporter.broker.v1.MailboxSettings
-	9,  // 26: mailporter.broker.v1.Mailbox.statuses:type_name -> mailporter.broker.v1.MailboxStatus
-	24, // 27: mailporter.broker.v1.WatchMailboxesRequest.protocol:type_name -> mailporter.broker.v1.Protocol
-	27, // 28: mailporter.broker.v1.WatchMailboxesRequest.direction:type_name -> mailporter.broker.v1.Direction
-	8,  // 29: mailporter.broker.v1.WatchMailboxesResponse.mailboxes:type_name -> mailporter.broker.v1.MailboxSettings
-	10, // 30: mailporter.broker.v1.GetMailboxResponse.mailbox:type_name -> mailporter.broker.v1.Mailbox
-	4,  // 31: mailporter.broker.v1.ListMailboxesRequest.states:type_name -> mailporter.broker.v1.State
-	10, // 32: mailporter.broker.v1.ListMailboxesResponse.mailboxes:type_name -> mailporter.broker.v1.Mailbox
-	23, // 33: mailporter.broker.v1.CheckMailboxRequest.selector:type_name -> mailporter.broker.v1.Selector
-	9,  // 34: mailporter.broker.v1.CheckMailboxResponse.status:type_name -> mailporter.broker.v1.MailboxStatus
-	23, // 35: mailporter.broker.v1.ResetMailboxRequest.selector:type_name -> mailporter.broker.v1.Selector
-	9,  // 36: mailporter.broker.v1.ResetMailboxResponse.status:type_name -> mailporter.broker.v1.MailboxStatus
-	11, // 37: mailporter.broker.v1.MailboxService.WatchMailboxes:input_type -> mailporter.broker.v1.WatchMailboxesRequest
-	13, // 38: mailporter.broker.v1.MailboxService.GetMailbox:input_type -> mailporter.broker.v1.GetMailboxRequest
-	15, // 39: mailporter.broker.v1.MailboxService.ListMailboxes:input_type -> mailporter.broker.v1.ListMailboxesRequest
-	17, // 40: mailporter.broker.v1.MailboxService.CheckMailbox:input_type -> mailporter.broker.v1.CheckMailboxRequest
-	19, // 41: mailporter.broker.v1.MailboxService.ResetMailbox:input_type -> mailporter.broker.v1.ResetMailboxRequest
-	12, // 42: mailporter.broker.v1.MailboxService.WatchMailboxes:output_type -> mailporter.broker.v1.WatchMailboxesResponse
-	14, // 43: mailporter.broker.v1.MailboxService.GetMailbox:output_type -> mailporter.broker.v1.GetMailboxResponse
-	16, // 44: mailporter.broker.v1.MailboxService.ListMailboxes:output_type -> mailporter.broker.v1.ListMailboxesResponse
-	18, // 45: mailporter.broker.v1.MailboxService.CheckMailbox:output_type -> mailporter.broker.v1.CheckMailboxResponse
-	20, // 46: mailporter.broker.v1.MailboxService.ResetMailbox:output_type -> mailporter.broker.v1.ResetMailboxResponse
-	42, // [42:47] is the sub-list for method output_type
-	37, // [37:42] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	4,  // 7: mailporter.broker.v1.SendLimit.unit:type_name -> mailporter.broker.v1.Unit
+	24, // 8: mailporter.broker.v1.SendLimit.window:type_name -> google.protobuf.Duration
+	24, // 9: mailporter.broker.v1.OutboundSettings.check_idle_time:type_name -> google.protobuf.Duration
+	24, // 10: mailporter.broker.v1.OutboundSettings.max_idle_time:type_name -> google.protobuf.Duration
+	3,  // 11: mailporter.broker.v1.OutboundSettings.on_unknown:type_name -> mailporter.broker.v1.OnUnknown
+	8,  // 12: mailporter.broker.v1.OutboundSettings.limits:type_name -> mailporter.broker.v1.SendLimit
+	25, // 13: mailporter.broker.v1.MailboxSettings.selector:type_name -> mailporter.broker.v1.Selector
+	26, // 14: mailporter.broker.v1.MailboxSettings.protocol:type_name -> mailporter.broker.v1.Protocol
+	6,  // 15: mailporter.broker.v1.MailboxSettings.endpoint:type_name -> mailporter.broker.v1.Endpoint
+	24, // 16: mailporter.broker.v1.MailboxSettings.margin:type_name -> google.protobuf.Duration
+	7,  // 17: mailporter.broker.v1.MailboxSettings.inbound:type_name -> mailporter.broker.v1.InboundSettings
+	9,  // 18: mailporter.broker.v1.MailboxSettings.outbound:type_name -> mailporter.broker.v1.OutboundSettings
+	25, // 19: mailporter.broker.v1.MailboxStatus.selector:type_name -> mailporter.broker.v1.Selector
+	26, // 20: mailporter.broker.v1.MailboxStatus.protocol:type_name -> mailporter.broker.v1.Protocol
+	5,  // 21: mailporter.broker.v1.MailboxStatus.state:type_name -> mailporter.broker.v1.State
+	27, // 22: mailporter.broker.v1.MailboxStatus.failure_class:type_name -> mailporter.broker.v1.FailureClass
+	28, // 23: mailporter.broker.v1.MailboxStatus.expire_time:type_name -> google.protobuf.Timestamp
+	28, // 24: mailporter.broker.v1.MailboxStatus.next_attempt_time:type_name -> google.protobuf.Timestamp
+	28, // 25: mailporter.broker.v1.MailboxStatus.last_success_time:type_name -> google.protobuf.Timestamp
+	28, // 26: mailporter.broker.v1.MailboxStatus.failing_since_time:type_name -> google.protobuf.Timestamp
+	28, // 27: mailporter.broker.v1.MailboxStatus.action_due_time:type_name -> google.protobuf.Timestamp
+	10, // 28: mailporter.broker.v1.Mailbox.settings:type_name -> mailporter.broker.v1.MailboxSettings
+	11, // 29: mailporter.broker.v1.Mailbox.statuses:type_name -> mailporter.broker.v1.MailboxStatus
+	26, // 30: mailporter.broker.v1.WatchMailboxesRequest.protocol:type_name -> mailporter.broker.v1.Protocol
+	29, // 31: mailporter.broker.v1.WatchMailboxesRequest.direction:type_name -> mailporter.broker.v1.Direction
+	10, // 32: mailporter.broker.v1.WatchMailboxesResponse.mailboxes:type_name -> mailporter.broker.v1.MailboxSettings
+	12, // 33: mailporter.broker.v1.GetMailboxResponse.mailbox:type_name -> mailporter.broker.v1.Mailbox
+	5,  // 34: mailporter.broker.v1.ListMailboxesRequest.states:type_name -> mailporter.broker.v1.State
+	12, // 35: mailporter.broker.v1.ListMailboxesResponse.mailboxes:type_name -> mailporter.broker.v1.Mailbox
+	25, // 36: mailporter.broker.v1.CheckMailboxRequest.selector:type_name -> mailporter.broker.v1.Selector
+	11, // 37: mailporter.broker.v1.CheckMailboxResponse.status:type_name -> mailporter.broker.v1.MailboxStatus
+	25, // 38: mailporter.broker.v1.ResetMailboxRequest.selector:type_name -> mailporter.broker.v1.Selector
+	11, // 39: mailporter.broker.v1.ResetMailboxResponse.status:type_name -> mailporter.broker.v1.MailboxStatus
+	13, // 40: mailporter.broker.v1.MailboxService.WatchMailboxes:input_type -> mailporter.broker.v1.WatchMailboxesRequest
+	15, // 41: mailporter.broker.v1.MailboxService.GetMailbox:input_type -> mailporter.broker.v1.GetMailboxRequest
+	17, // 42: mailporter.broker.v1.MailboxService.ListMailboxes:input_type -> mailporter.broker.v1.ListMailboxesRequest
+	19, // 43: mailporter.broker.v1.MailboxService.CheckMailbox:input_type -> mailporter.broker.v1.CheckMailboxRequest
+	21, // 44: mailporter.broker.v1.MailboxService.ResetMailbox:input_type -> mailporter.broker.v1.ResetMailboxRequest
+	14, // 45: mailporter.broker.v1.MailboxService.WatchMailboxes:output_type -> mailporter.broker.v1.WatchMailboxesResponse
+	16, // 46: mailporter.broker.v1.MailboxService.GetMailbox:output_type -> mailporter.broker.v1.GetMailboxResponse
+	18, // 47: mailporter.broker.v1.MailboxService.ListMailboxes:output_type -> mailporter.broker.v1.ListMailboxesResponse
+	20, // 48: mailporter.broker.v1.MailboxService.CheckMailbox:output_type -> mailporter.broker.v1.CheckMailboxResponse
+	22, // 49: mailporter.broker.v1.MailboxService.ResetMailbox:output_type -> mailporter.broker.v1.ResetMailboxResponse
+	45, // [45:50] is the sub-list for method output_type
+	40, // [40:45] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_mailporter_broker_v1_mailbox_service_proto_init() }
@@ -1777,7 +1923,7 @@ func file_mailporter_broker_v1_mailbox_service_proto_init() {
 		return
 	}
 	file_mailporter_broker_v1_selector_proto_init()
-	file_mailporter_broker_v1_mailbox_service_proto_msgTypes[3].OneofWrappers = []any{
+	file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4].OneofWrappers = []any{
 		(*MailboxSettings_Inbound)(nil),
 		(*MailboxSettings_Outbound)(nil),
 	}
@@ -1786,8 +1932,8 @@ func file_mailporter_broker_v1_mailbox_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailporter_broker_v1_mailbox_service_proto_rawDesc), len(file_mailporter_broker_v1_mailbox_service_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   16,
+			NumEnums:      6,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
