@@ -19,6 +19,7 @@ func (s *Sender) run(ctx context.Context, l *lane, j Job) error {
 		s.Board.ended(j.Mailbox, false, nil)
 		return nil
 	}
+	s.learn(ctx, l, err)
 	v := judge(s.Options, l.holds(err), j, receipt, err, time.Now())
 	if ctx.Err() != nil && err != nil && kindOf(err) == fault.Temporary {
 		v.Free = true // it was stopped, it did not fail
@@ -49,10 +50,13 @@ func (s *Sender) attempt(ctx context.Context, l *lane, j *Job) (r Receipt, err e
 	ctx, release := s.keep(ctx, *j)
 	b := stored{ctx: ctx, outbox: s.Outbox, job: *j}
 	if d, ok := l.transport.(Drafter); ok {
-		err = s.inTwoSteps(ctx, d, l.settings.Outbound.OnUnknown == tokenclient.HoldUnknown, j, b)
+		err = s.inTwoSteps(ctx, d, l, j, b)
 		return Receipt{}, err, release()
 	}
 	if sent, err := s.sentBefore(ctx, l, *j, b); sent || err != nil {
+		return Receipt{}, err, release()
+	}
+	if err := s.book(ctx, l, *j); err != nil {
 		return Receipt{}, err, release()
 	}
 	r, err = l.transport.Send(ctx, j.Envelope, b)
@@ -151,6 +155,8 @@ func (s *Sender) note(j Job, v Verdict, err error, took time.Duration) {
 	switch {
 	case err == nil && kind == "sent":
 		log.Info("message sent")
+	case waits(err):
+		log.Info("message waits for room in the mailbox's limits", "why", err, "next", v.At)
 	case err == nil:
 		log.Warn("message sent to some of its recipients", "next", v.At)
 	case kindOf(err) == fault.Auth:

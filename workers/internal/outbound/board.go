@@ -20,6 +20,7 @@ type MailboxStatus struct {
 	Sent        int       `json:"sent"` // messages since this worker started
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	PausedUntil time.Time `json:"paused_until,omitzero"`
+	Because     string    `json:"paused_because,omitempty"`
 	Problem     *Problem  `json:"problem,omitempty"` // of the last attempt
 }
 
@@ -87,6 +88,9 @@ func (s *MailboxStatus) word() string {
 func (b *Board) ended(mailbox string, sent bool, err error) {
 	b.change(mailbox, func(s *MailboxStatus) {
 		s.Running--
+		if waits(err) {
+			return // nothing is wrong: see PausedUntil
+		}
 		if err != nil {
 			s.fail(err)
 			return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/mail"
 )
@@ -19,12 +20,15 @@ var (
 const looks = 4
 
 // inTwoSteps drafts the message unless an earlier attempt did, and sends the draft unless one did.
-func (s *Sender) inTwoSteps(ctx context.Context, d Drafter, hold bool, j *Job, b mail.Body) error {
-	draft, sent, err := earlier(ctx, d, hold, j)
+func (s *Sender) inTwoSteps(ctx context.Context, d Drafter, l *lane, j *Job, b mail.Body) error {
+	draft, sent, err := earlier(ctx, d, l.settings.Outbound.OnUnknown == tokenclient.HoldUnknown, j)
 	if sent || err != nil {
 		return err
 	}
 	j.InDoubt = false // nothing was sent so far
+	if err := s.book(ctx, l, *j); err != nil {
+		return err
+	}
 	if draft == "" {
 		if draft, err = d.Draft(ctx, j.Envelope, b); err != nil {
 			return err

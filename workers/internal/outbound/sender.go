@@ -19,6 +19,7 @@ type Sender struct {
 	Protocol  string // for labels: SMTP
 	Outbox    Outbox
 	Transport func(tokenclient.Settings) (Transport, error) // makes a mailbox's; it does not connect yet
+	Ledger    Ledger                                        // counts what is sent; nil = nobody counts
 	Options   Options
 	Log       *slog.Logger
 	Metrics   *Metrics // may be nil
@@ -70,7 +71,7 @@ func (s *Sender) open(set tokenclient.Settings) *lane {
 	l := &lane{settings: set}
 	l.transport, l.broken = s.Transport(set)
 	s.Board.change(set.Mailbox, func(m *MailboxStatus) {
-		m.Protocol, m.Problem, m.PausedUntil = s.Protocol, nil, time.Time{}
+		m.Protocol, m.Problem, m.PausedUntil, m.Because = s.Protocol, nil, time.Time{}, ""
 		if l.broken != nil {
 			m.fail(l.broken)
 		}
@@ -167,10 +168,14 @@ func (s *Sender) round(ctx, work context.Context) time.Time {
 	}
 	due, err := s.Outbox.Next(ctx, idle)
 	if err == nil && !due.IsZero() {
-		next = earliest(next, due)
+		next = earliest(next, latest(due, time.Now().Add(jitter(contended))))
 	}
 	return next
 }
+
+// contended is how long to leave alone what is due and was not given to this worker: others have taken all that the
+// mailbox may have side by side, and none of them tells this process when it is done.
+const contended = 500 * time.Millisecond
 
 func earliest(a, b time.Time) time.Time {
 	if b.Before(a) {
@@ -249,7 +254,7 @@ func (s *Sender) finished(l *lane, err error) {
 	}
 	if until := s.pause(err); until.After(l.paused) {
 		l.paused = until
-		s.Board.change(l.settings.Mailbox, func(m *MailboxStatus) { m.PausedUntil = until })
+		s.Board.change(l.settings.Mailbox, func(m *MailboxStatus) { m.PausedUntil, m.Because = until, oneLine(err) })
 	}
 	s.wake()
 }

@@ -62,6 +62,7 @@ func refused(o Options, hold bool, j Job, err error, now time.Time) Verdict {
 	case fault.InDoubt:
 		v.Doubt, v.Held = true, hold
 	case fault.Throttled:
+		v.Free = waits(err) // it was not offered
 		if p := patience(err); p > 0 {
 			v.At = now.Add(p + jitter(p/10)) // not before, and not all at the same moment
 		}

@@ -45,7 +45,7 @@ func (p Outbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, broker.Close()) }()
-	w := &sending{Outbound: p, frame: f, config: c, outbox: store.Outbox(), broker: broker}
+	w := &sending{Outbound: p, frame: f, config: c, outbox: store.Outbox(), ledger: store.Ledger(), broker: broker}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var parts sync.WaitGroup
@@ -61,6 +61,7 @@ type sending struct {
 	frame  *daemon.Frame
 	config setup.Config
 	outbox outbound.Outbox
+	ledger outbound.Ledger
 	broker *setup.Broker
 }
 
@@ -92,6 +93,7 @@ func (w *sending) sender() *outbound.Sender {
 	return &outbound.Sender{
 		Protocol:  w.Protocol.String(),
 		Outbox:    w.outbox,
+		Ledger:    w.ledger,
 		Transport: func(s tokenclient.Settings) (outbound.Transport, error) { return w.Transport(w.config, w.broker, s) },
 		Options:   outbound.Options{GiveUp: w.config.Retry.GiveUp},
 		Log:       w.frame.Log,

@@ -32,6 +32,7 @@ type Store interface {
 	// Peers is nil if nobody else can use the state.
 	Peers() inbound.Peers
 	Outbox() outbound.Outbox
+	Ledger() outbound.Ledger
 	// Ping says whether it works, for /readyz.
 	Ping() error
 	Close() error

@@ -55,6 +55,11 @@ func shut(t *testing.T, s *Store) {
 	}
 }
 
+func TestLedger(t *testing.T) {
+	t.Parallel()
+	outboundtest.Ledger(t, fresh((*Store).Ledger))
+}
+
 func TestCheckpoints(t *testing.T) {
 	t.Parallel()
 	inboundtest.Checkpoints(t, fresh((*Store).Checkpoints))

@@ -35,6 +35,11 @@ CREATE TABLE deliveries (id TEXT PRIMARY KEY, noted INTEGER NOT NULL) STRICT, WI
 CREATE INDEX deliveries_noted ON deliveries (noted);
 `, `
 ALTER TABLE messages ADD COLUMN draft TEXT NOT NULL DEFAULT '';
+CREATE TABLE sent (
+	mailbox TEXT, unit INTEGER, window INTEGER, slot INTEGER, amount INTEGER NOT NULL, ends INTEGER NOT NULL,
+	PRIMARY KEY (mailbox, unit, window, slot)) STRICT, WITHOUT ROWID;
+CREATE INDEX sent_ends ON sent (ends);
+CREATE TABLE closed (mailbox TEXT PRIMARY KEY, until INTEGER NOT NULL, why TEXT NOT NULL) STRICT, WITHOUT ROWID;
 `}
 
 // migrate brings the schema up to date, each step whole or not at all.

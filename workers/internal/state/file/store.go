@@ -113,6 +113,9 @@ func (s *Store) Peers() inbound.Peers { return nil }
 // Deliveries is the part that remembers what sinks handed over.
 func (s *Store) Deliveries() inbound.Deliveries { return deliveries{s} }
 
+// Ledger is the part that counts what is sent.
+func (s *Store) Ledger() outbound.Ledger { return ledger{s} }
+
 // Outbox is the part that keeps mail until it is sent.
 func (s *Store) Outbox() outbound.Outbox { return outbox{s} }
 

@@ -84,6 +84,11 @@ func (s *Store) empty(ctx context.Context) error {
 	return s.client.FlushAll(ctx).Err()
 }
 
+func TestLedger(t *testing.T) {
+	t.Parallel()
+	outboundtest.Ledger(t, fresh(redistest.Start(t).URL(), (*Store).Ledger))
+}
+
 func TestCheckpoints(t *testing.T) {
 	t.Parallel()
 	inboundtest.Checkpoints(t, fresh(redistest.Start(t).URL(), (*Store).Checkpoints))

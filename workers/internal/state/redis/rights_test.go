@@ -47,6 +47,7 @@ func TestRights(t *testing.T) {
 	t.Run("quarantine", func(t *testing.T) { inboundtest.Quarantine(t, freshAt(p, (*Store).Quarantine)) })
 	t.Run("deliveries", func(t *testing.T) { inboundtest.Deliveries(t, freshAt(p, (*Store).Deliveries)) })
 	t.Run("peers", func(t *testing.T) { inboundtest.Peers(t, freshAt(p, (*Store).Peers)) })
+	t.Run("ledger", func(t *testing.T) { outboundtest.Ledger(t, freshAt(p, (*Store).Ledger)) })
 	t.Run("outbox", func(t *testing.T) { outboundtest.Outbox(t, freshAt(p, (*Store).Outbox)) })
 	throughATurmoil(t, p, func() {})
 	p.quiet(t)

@@ -1,0 +1,137 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/fault"
+)
+
+// A Ledger counts what mailboxes send, for all workers that share it, so that the providers' limits are kept and not run
+// into.
+type Ledger interface {
+	// Book counts a message against all limits of its mailbox, or says which one is used up and until when; then nothing
+	// is counted. A message that alone is more than a limit allows is booked once nothing else counts against that limit.
+	Book(ctx context.Context, mailbox string, limits []tokenclient.Limit, c Cost) (Wait, error)
+	// Close makes Book say no until a time: the provider asked for it. A later end counts.
+	Close(ctx context.Context, mailbox string, until time.Time, why string) error
+}
+
+// Cost is what a message counts for.
+type Cost struct {
+	Recipients int64
+	Bytes      int64
+}
+
+// Of is the cost in a limit's unit.
+func (c Cost) Of(u tokenclient.Unit) int64 {
+	switch u {
+	case tokenclient.Recipients:
+		return c.Recipients
+	case tokenclient.Bytes:
+		return c.Bytes
+	}
+	return 1
+}
+
+// Wait is Book's answer. The zero value: the message is booked.
+type Wait struct {
+	Until time.Time
+	Why   string // for a person: 30 messages in 1m0s are used up
+}
+
+// Slots is into how many parts the window of a limit is divided. What was sent counts until the part that it was sent in
+// has left the window: a sixtieth too long, and never too short.
+const Slots = 60
+
+// SlotOf is the number of the part that a moment lies in.
+func SlotOf(l tokenclient.Limit, at time.Time) int64 {
+	return at.UnixMicro() / slotLength(l).Microseconds()
+}
+
+// EndOf is when what was sent in a part counts no more.
+func EndOf(l tokenclient.Limit, slot int64) time.Time {
+	return time.UnixMicro((slot + 1) * slotLength(l).Microseconds()).Add(l.Window)
+}
+
+func slotLength(l tokenclient.Limit) time.Duration { return max(l.Window/Slots, time.Microsecond) }
+
+// Room says when a message of that cost has room beside what was sent, by part of the window; zero: now.
+func Room(l tokenclient.Limit, sent map[int64]int64, cost int64, now time.Time) time.Time {
+	var total int64
+	first, last := int64(0), int64(0)
+	for slot, n := range sent {
+		if !EndOf(l, slot).After(now) {
+			continue
+		}
+		total += n
+		if first == 0 || slot < first {
+			first = slot
+		}
+		last = max(last, slot)
+	}
+	if total == 0 || total+cost <= l.Most {
+		return time.Time{}
+	}
+	for slot := first; slot < last; slot++ {
+		if total -= sent[slot]; total+cost <= l.Most {
+			return EndOf(l, slot)
+		}
+	}
+	return EndOf(l, last)
+}
+
+// UsedUp is what a person reads while a message waits for a limit.
+func UsedUp(l tokenclient.Limit) string {
+	return fmt.Sprintf("%d %s in %s are used up", l.Most, l.Unit, span(l.Window))
+}
+
+func span(d time.Duration) string {
+	switch d {
+	case time.Minute:
+		return "a minute"
+	case 24 * time.Hour:
+		return "24 hours"
+	}
+	return d.String()
+}
+
+// QuotaReason is the reason of messages that wait for room in a limit.
+const QuotaReason = "SENDING_LIMIT"
+
+// book counts the job against its mailbox's limits; the error says how long to wait. A ledger that does not answer lets
+// nothing pass: it lives where the outbox does.
+func (s *Sender) book(ctx context.Context, l *lane, j Job) error {
+	if s.Ledger == nil || len(l.settings.Outbound.Limits) == 0 {
+		return nil
+	}
+	w, err := s.Ledger.Book(ctx, j.Mailbox, l.settings.Outbound.Limits, Cost{int64(len(j.Envelope.Recipients)), j.Size})
+	switch {
+	case err != nil:
+		return fmt.Errorf("book the message: %w", err)
+	case w.Until.IsZero():
+		return nil
+	}
+	return &fault.Error{Kind: fault.Throttled, Reason: QuotaReason, After: max(time.Until(w.Until), time.Millisecond), Err: errWaits{w}}
+}
+
+// errWaits is a message that was not offered: there is no room for it yet.
+type errWaits struct{ Wait }
+
+func (e errWaits) Error() string { return e.Why }
+
+// waits says whether err is that there was no room.
+func waits(err error) bool { return errors.As(err, new(errWaits)) }
+
+// learn closes the mailbox for every worker when the provider asked for patience.
+func (s *Sender) learn(ctx context.Context, l *lane, err error) {
+	if s.Ledger == nil || len(l.settings.Outbound.Limits) == 0 || kindOf(err) != fault.Throttled || patience(err) <= 0 || waits(err) {
+		return
+	}
+	if err := s.Ledger.Close(ctx, l.settings.Mailbox, time.Now().Add(patience(err)), oneLine(err)); err != nil {
+		s.Log.Warn("cannot tell the other workers to wait", "mailbox", l.settings.Mailbox, "error", err)
+	}
+}

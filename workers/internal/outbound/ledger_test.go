@@ -1,0 +1,156 @@
+package outbound_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/outbound/outboundtest"
+)
+
+// provider is a server that refuses what is above its limits, and remembers that somebody tried.
+type provider struct {
+	mu      sync.Mutex
+	at      []time.Time
+	refused int
+	now     int
+	peak    int
+}
+
+const (
+	perMinute   = 30
+	connections = 3
+)
+
+func (p *provider) Send(context.Context, mail.Envelope, mail.Body) (outbound.Receipt, error) {
+	p.mu.Lock()
+	p.now++
+	p.peak = max(p.peak, p.now)
+	p.at = append(p.at, time.Now())
+	if n := len(p.at); n > perMinute && p.at[n-1].Sub(p.at[n-1-perMinute]) < time.Minute || p.now > connections {
+		p.refused++
+	}
+	p.mu.Unlock()
+	time.Sleep(700 * time.Millisecond) // virtual
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now--
+	return outbound.Receipt{}, nil
+}
+
+func (p *provider) Close() error { return nil }
+
+// worker starts one of several Senders that share everything.
+func worker(t *testing.T, box outbound.Outbox, l outbound.Ledger, tr outbound.Transport) *outbound.Sender {
+	t.Helper()
+	set := settings(support, connections)
+	set.Outbound.Limits = []tokenclient.Limit{{Unit: tokenclient.Messages, Most: perMinute, Window: time.Minute}}
+	s := &outbound.Sender{Protocol: "SMTP", Outbox: box, Ledger: l, Log: quiet, Board: &outbound.Board{},
+		Transport: func(tokenclient.Settings) (outbound.Transport, error) { return tr, nil }}
+	s.Set([]tokenclient.Settings{set})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return s
+}
+
+// TestThreeWorkersKeepTheLimits: 500 messages of one mailbox, none refused by the provider, and hardly slower than it
+// allows.
+func TestThreeWorkersKeepTheLimits(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		box, l, p := &outboundtest.Memory{}, &outboundtest.Counter{}, &provider{}
+		for i := range 500 {
+			submit(t, box, support, fmt.Sprintf("%d@elsewhere.example", i))
+		}
+		for range 3 {
+			worker(t, box, l, p)
+		}
+		began := time.Now()
+		for box.States()[outbound.Queued]+box.States()[outbound.Deferred]+box.States()[outbound.Sending] > 0 && time.Since(began) < time.Hour {
+			after(10 * time.Second)
+		}
+		if p.refused > 0 || p.peak > connections || len(p.at) != 500 {
+			t.Errorf("%d messages offered, %d above the limits, %d side by side", len(p.at), p.refused, p.peak)
+		}
+		if took := time.Since(began); took > 500/perMinute*time.Minute*5/4 {
+			t.Errorf("it took %v; %d a minute are allowed", took, perMinute)
+		}
+	})
+}
+
+// TestAWaitSaysWhy: what waits for room says so, and until when, and it counts as no attempt.
+func TestAWaitSaysWhy(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		box, p := &outboundtest.Memory{}, &provider{}
+		s := worker(t, box, &outboundtest.Counter{}, p)
+		for i := range perMinute + 1 {
+			submit(t, box, support, fmt.Sprintf("%d@elsewhere.example", i))
+		}
+		after(30 * time.Second)
+		left := status(t, box)
+		if r := left.Recipients[0]; r.State != outbound.Deferred || r.Reason != "30 messages in a minute are used up" || left.Attempts != 0 ||
+			left.Next.IsZero() || time.Until(left.Next) > 45*time.Second {
+			t.Errorf("%+v", left)
+		}
+		if b := s.Board.List()[0]; b.State != "paused" || b.PausedUntil.IsZero() || b.Problem != nil || !strings.Contains(b.Because, "30 messages") {
+			t.Errorf("%+v", b)
+		}
+		after(time.Minute)
+		empty(t, box)
+	})
+}
+
+// TestOneWorkerLearnsForAll: the provider asks one for patience, and the others wait as well.
+func TestOneWorkerLearnsForAll(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		box, l, f := &outboundtest.Memory{}, &outboundtest.Counter{}, newFar()
+		throttled := &fault.Error{Kind: fault.Throttled, After: 10 * time.Minute, Err: errors.New("432 4.3.2 slow down")}
+		f.fails(throttled)
+		worker(t, box, l, transport{f, support})
+		submit(t, box, support, ann)
+		after(time.Second)
+		worker(t, box, l, transport{f, support})
+		submit(t, box, support, bob)
+		after(9 * time.Minute)
+		if offers, _ := f.counts(); offers != 1 {
+			t.Errorf("%d offers while the provider wants patience", offers)
+		}
+		if all, err := box.List(t.Context(), "", 9); err != nil || len(all) != 2 || !strings.Contains(all[1].Recipients[0].Reason, "432") {
+			t.Errorf("%+v, %v", all, err)
+		}
+		f.fails(nil)
+		after(5 * time.Minute)
+		empty(t, box)
+	})
+}
+
+// broken is a ledger that does not answer.
+type brokenLedger struct{}
+
+func (brokenLedger) Book(context.Context, string, []tokenclient.Limit, outbound.Cost) (outbound.Wait, error) {
+	return outbound.Wait{}, errors.New("redis is away")
+}
+
+func (brokenLedger) Close(context.Context, string, time.Time, string) error { return nil }
+
+// TestNobodyCountsNobodySends: a fleet that cannot count would run into the limits together.
+func TestNobodyCountsNobodySends(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		box, f := &outboundtest.Memory{}, newFar()
+		worker(t, box, brokenLedger{}, transport{f, support})
+		submit(t, box, support, ann)
+		after(time.Minute)
+		if offers, _ := f.counts(); offers != 0 || !strings.Contains(status(t, box).Recipients[0].Reason, "redis is away") {
+			t.Errorf("%d offers; %+v", offers, status(t, box))
+		}
+	})
+}

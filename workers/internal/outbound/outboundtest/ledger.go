@@ -1,0 +1,185 @@
+package outboundtest
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/outbound"
+)
+
+// Ledger tests an implementation. fresh is as for Outbox. The suite waits for windows to pass, a few seconds in all.
+func Ledger(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outbound.Ledger)) {
+	t.Helper()
+	for name, test := range map[string]func(*testing.T, func(*testing.T) outbound.Ledger){
+		"no more than the limit":              ledgerLimit,
+		"each unit counts its own":            ledgerUnits,
+		"all limits or none":                  ledgerAllOrNone,
+		"room comes back with time":           ledgerWindow,
+		"a message above the limit":           ledgerAbove,
+		"mailboxes do not share":              ledgerMailboxes,
+		"a closed mailbox":                    ledgerClosed,
+		"a restart forgets nothing":           ledgerRestart,
+		"many side by side book no more":      ledgerRace,
+		"without limits everything is booked": ledgerNone,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
+	}
+}
+
+// hour is a window that does not end within a test.
+const hour = time.Hour
+
+func limit(u tokenclient.Unit, most int64, window time.Duration) tokenclient.Limit {
+	return tokenclient.Limit{Unit: u, Most: most, Window: window}
+}
+
+func book(t *testing.T, l outbound.Ledger, mailbox string, c outbound.Cost, limits ...tokenclient.Limit) outbound.Wait {
+	t.Helper()
+	w, err := l.Book(t.Context(), mailbox, limits, c)
+	if err != nil {
+		t.Fatalf("book: %v", err)
+	}
+	return w
+}
+
+func mustBook(t *testing.T, l outbound.Ledger, mailbox string, c outbound.Cost, limits ...tokenclient.Limit) {
+	t.Helper()
+	if w := book(t, l, mailbox, c, limits...); !w.Until.IsZero() {
+		t.Fatalf("there is no room: %+v", w)
+	}
+}
+
+// mustWait wants a wait until about a window from now.
+func mustWait(t *testing.T, l outbound.Ledger, mailbox string, c outbound.Cost, why string, window time.Duration, limits ...tokenclient.Limit) {
+	t.Helper()
+	w, now := book(t, l, mailbox, c, limits...), time.Now()
+	if !strings.Contains(w.Why, why) || w.Until.Before(now.Add(window-window/10-near)) || w.Until.After(now.Add(window+window/30+near)) {
+		t.Fatalf("%+v, want to wait for %q until about %v", w, why, now.Add(window))
+	}
+}
+
+func ledgerLimit(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	for range 3 {
+		mustBook(t, l, support, outbound.Cost{}, limit(tokenclient.Messages, 3, hour))
+	}
+	mustWait(t, l, support, outbound.Cost{}, "3 messages in", hour, limit(tokenclient.Messages, 3, hour))
+	mustBook(t, l, support, outbound.Cost{}, limit(tokenclient.Messages, 4, hour)) // raised: what was sent still counts
+	mustWait(t, l, support, outbound.Cost{}, "4 messages in", hour, limit(tokenclient.Messages, 4, hour))
+	mustBook(t, l, support, outbound.Cost{}, limit(tokenclient.Messages, 1, 2*hour)) // a window of its own
+}
+
+func ledgerUnits(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	limits := []tokenclient.Limit{limit(tokenclient.Recipients, 10, hour), limit(tokenclient.Bytes, 1<<40, hour), limit(tokenclient.Messages, 10, hour)}
+	mustBook(t, l, support, outbound.Cost{Recipients: 9, Bytes: 1 << 39}, limits...)
+	mustWait(t, l, support, outbound.Cost{Recipients: 2}, "10 recipients", hour, limits...)
+	mustWait(t, l, support, outbound.Cost{Recipients: 1, Bytes: 1<<39 + 1}, "bytes", hour, limits...)
+	mustBook(t, l, support, outbound.Cost{Recipients: 1, Bytes: 1 << 39}, limits...)
+}
+
+func ledgerAllOrNone(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	few, many := limit(tokenclient.Messages, 1, hour), limit(tokenclient.Recipients, 5, hour)
+	mustBook(t, l, support, outbound.Cost{Recipients: 1}, few, many)
+	for range 9 { // refused by one limit: the other must not have counted it
+		mustWait(t, l, support, outbound.Cost{Recipients: 1}, "1 messages", hour, few, many)
+	}
+	mustBook(t, l, support, outbound.Cost{Recipients: 4}, many)
+}
+
+func ledgerWindow(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	short := limit(tokenclient.Messages, 2, time.Second)
+	var booked []time.Time
+	for len(booked) < 6 {
+		w := book(t, l, support, outbound.Cost{}, short)
+		if w.Until.IsZero() {
+			booked = append(booked, time.Now())
+			continue
+		}
+		if wait := time.Until(w.Until); wait > 2*time.Second {
+			t.Fatalf("asked to wait for %v", wait)
+		}
+		time.Sleep(max(time.Until(w.Until), time.Millisecond))
+	}
+	for i := range booked[2:] {
+		if booked[i+2].Sub(booked[i]) < time.Second-near {
+			t.Errorf("booked at %v and two later at %v", booked[i], booked[i+2])
+		}
+	}
+}
+
+func ledgerAbove(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	ten := limit(tokenclient.Recipients, 10, hour)
+	mustBook(t, l, support, outbound.Cost{Recipients: 50}, ten)
+	mustWait(t, l, support, outbound.Cost{Recipients: 1}, "10 recipients", hour, ten)
+}
+
+func ledgerMailboxes(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	one := limit(tokenclient.Messages, 1, hour)
+	mustBook(t, l, support, outbound.Cost{}, one)
+	mustBook(t, l, sales, outbound.Cost{}, one)
+	mustWait(t, l, sales, outbound.Cost{}, "1 messages", hour, one)
+}
+
+func ledgerClosed(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	many := limit(tokenclient.Messages, 1000, hour)
+	closeBox := func(d time.Duration, why string) {
+		t.Helper()
+		if err := l.Close(t.Context(), support, time.Now().Add(d), why); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeBox(time.Hour, "429 the server's own words")
+	closeBox(time.Minute, "an earlier end changes nothing")
+	mustWait(t, l, support, outbound.Cost{}, "429 the server's own words", time.Hour, many)
+	mustBook(t, l, sales, outbound.Cost{}, many)
+	closeBox(2*time.Hour, "a later one does")
+	mustWait(t, open(t), support, outbound.Cost{}, "a later one does", 2*time.Hour, many)
+}
+
+func ledgerRestart(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	day := limit(tokenclient.Recipients, 10_000, 24*hour)
+	mustBook(t, open(t), support, outbound.Cost{Recipients: 9_999}, day)
+	mustWait(t, open(t), support, outbound.Cost{Recipients: 2}, "10000 recipients in 24 hours", 24*hour, day)
+}
+
+func ledgerRace(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	var mu sync.Mutex
+	var booked int
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for range 10 {
+				w, err := l.Book(t.Context(), support, []tokenclient.Limit{limit(tokenclient.Messages, 30, hour)}, outbound.Cost{Recipients: 1})
+				mu.Lock()
+				if err == nil && w.Until.IsZero() {
+					booked++
+				}
+				mu.Unlock()
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if booked != 30 {
+		t.Errorf("%d of 80 were booked, want 30", booked)
+	}
+}
+
+func ledgerNone(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	for range 20 {
+		mustBook(t, l, support, outbound.Cost{Recipients: 1000, Bytes: 1 << 40})
+	}
+}

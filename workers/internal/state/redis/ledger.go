@@ -1,0 +1,115 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/outbound"
+)
+
+// book counts a message against all limits, or none: outbound.Room in the script's words. Times are microseconds by
+// Redis's clock, so that the clocks of pods do not matter.
+// KEYS: closed, then a hash for each limit: part of the window -> sum. ARGV: for each limit most, window, cost, and what to
+// say when it is used up. Answers {microseconds to wait, why}.
+var book = redis.NewScript(fmt.Sprintf(`
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local wait, why = 0, ''
+local closed = redis.call('HMGET', KEYS[1], 'until', 'why')
+if closed[1] and tonumber(closed[1]) > now then wait, why = tonumber(closed[1]) - now, closed[2] end
+
+local limits = {}
+for i = 2, #KEYS do
+  local window = tonumber(ARGV[4 * i - 6])
+  limits[i] = {most = tonumber(ARGV[4 * i - 7]), window = window, cost = tonumber(ARGV[4 * i - 5]), used = ARGV[4 * i - 4],
+    length = math.max(math.floor(window / %d), 1)}
+end
+
+for i, l in pairs(limits) do
+  local total, slots, flat = 0, {}, redis.call('HGETALL', KEYS[i])
+  for j = 1, #flat, 2 do
+    local slot, amount = tonumber(flat[j]), tonumber(flat[j + 1])
+    local ends = (slot + 1) * l.length + l.window
+    if ends > now then
+      total = total + amount
+      slots[#slots + 1] = {ends = ends, amount = amount}
+    else
+      redis.call('HDEL', KEYS[i], flat[j])
+    end
+  end
+  if total > 0 and total + l.cost > l.most then
+    table.sort(slots, function(a, b) return a.ends < b.ends end)
+    local at = 0
+    for _, s in ipairs(slots) do
+      total, at = total - s.amount, s.ends
+      if total == 0 or total + l.cost <= l.most then break end
+    end
+    if at - now > wait then wait, why = at - now, l.used end
+  end
+end
+if wait > 0 then return {string.format('%%.0f', wait), why} end
+
+for i, l in pairs(limits) do
+  redis.call('HINCRBY', KEYS[i], string.format('%%.0f', math.floor(now / l.length)), string.format('%%.0f', l.cost))
+  redis.call('PEXPIRE', KEYS[i], math.ceil((l.window + l.length) / 1000) + 1000)
+end
+return {'0', ''}`, outbound.Slots))
+
+// closeBox notes the later end. KEYS: closed. ARGV: microseconds from now, why.
+var closeBox = redis.NewScript(`
+local clock = redis.call('TIME')
+local ends = clock[1] * 1000000 + clock[2] + ARGV[1]
+local before = redis.call('HGET', KEYS[1], 'until')
+if before and tonumber(before) >= ends then return 0 end
+redis.call('HSET', KEYS[1], 'until', string.format('%.0f', ends), 'why', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000) + 1000)
+return 1`)
+
+type ledger struct{ *Store }
+
+func closedKey(mailbox string) string { return boxPrefix(mailbox) + "closed" }
+
+func sentKey(mailbox string, l tokenclient.Limit) string {
+	return boxPrefix(mailbox) + "sent:" + l.Unit.String() + ":" + strconv.FormatInt(l.Window.Microseconds(), 10)
+}
+
+// Book implements outbound.Ledger.
+func (s ledger) Book(ctx context.Context, mailbox string, limits []tokenclient.Limit, c outbound.Cost) (outbound.Wait, error) {
+	keys, args := []string{closedKey(mailbox)}, []any{}
+	for _, l := range limits {
+		keys = append(keys, sentKey(mailbox, l))
+		args = append(args, l.Most, l.Window.Microseconds(), c.Of(l.Unit), outbound.UsedUp(l))
+	}
+	answer, err := book.Run(ctx, s.client, keys, args...).StringSlice()
+	if err != nil {
+		return outbound.Wait{}, fmt.Errorf("book a message: %w", err)
+	}
+	if len(answer) != 2 {
+		return outbound.Wait{}, errAnswer
+	}
+	micros, err := strconv.ParseInt(answer[0], 10, 64)
+	if err != nil {
+		return outbound.Wait{}, errAnswer
+	}
+	if micros == 0 {
+		return outbound.Wait{}, nil
+	}
+	return outbound.Wait{Until: time.Now().Add(time.Duration(micros) * time.Microsecond), Why: answer[1]}, nil
+}
+
+// Close implements outbound.Ledger.
+func (s ledger) Close(ctx context.Context, mailbox string, until time.Time, why string) error {
+	left := time.Until(until).Microseconds()
+	if left <= 0 {
+		return nil
+	}
+	if err := closeBox.Run(ctx, s.client, []string{closedKey(mailbox)}, left, why).Err(); err != nil {
+		return fmt.Errorf("close a mailbox: %w", err)
+	}
+	return nil
+}
