@@ -24,6 +24,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(keyset(), mailbox(), policies(), quarantine(), tokens())
+	root.AddCommand(keyset(), mailbox(), outbox(), policies(), tokens())
 	err := root.Execute()
 	var wrong *wrongError
 	switch {

@@ -112,6 +112,20 @@ func (s *MailboxStatus) fail(err error) {
 	s.Problem = &Problem{Kind: kindOf(err).String(), Reason: reason, Remedy: remedy, Text: oneLine(err), Since: since}
 }
 
+// paused are the mailboxes from which nothing is sent now.
+func (b *Board) paused(now time.Time) map[string]MailboxStatus {
+	all := map[string]MailboxStatus{}
+	if b == nil {
+		return all
+	}
+	for _, s := range b.List() {
+		if now.Before(s.PausedUntil) {
+			all[s.Mailbox] = s
+		}
+	}
+	return all
+}
+
 func (b *Board) forget(mailbox string) {
 	if b == nil {
 		return
@@ -130,6 +144,9 @@ type listed struct {
 	Accepted   time.Time         `json:"accepted"`
 	Attempts   int               `json:"attempts"`
 	Next       time.Time         `json:"next_attempt,omitzero"`
+	Held       bool              `json:"held,omitempty"`       // nothing happens until an operator decides
+	WaitsUntil time.Time         `json:"waits_until,omitzero"` // its mailbox is paused until then
+	WaitsFor   string            `json:"waits_for,omitempty"`  // because of this
 	Recipients []listedRecipient `json:"recipients"`
 }
 
@@ -141,8 +158,8 @@ type listedRecipient struct {
 }
 
 // Listing answers with the messages that are not sent, the oldest first, as JSON: at most max (100; at most 10,000) of
-// one mailbox, or of all.
-func Listing(o Outbox) http.Handler {
+// one mailbox, or of all. The board, which may be nil, says which of them wait for their mailbox.
+func Listing(o Outbox, b *Board) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		most, err := strconv.Atoi(cmp.Or(r.FormValue("max"), "100"))
 		if err != nil || most < 1 || most > queueMost {
@@ -154,16 +171,21 @@ func Listing(o Outbox) http.Handler {
 			http.Error(w, "the outbox cannot be read: "+oneLine(err), http.StatusServiceUnavailable)
 			return
 		}
-		writeJSON(w, toListed(all))
+		writeJSON(w, toListed(all, b))
 	})
 }
 
-func toListed(all []Status) []listed {
+func toListed(all []Status, b *Board) []listed {
 	out := make([]listed, len(all))
+	paused := b.paused(time.Now())
 	for i, s := range all {
 		out[i] = listed{ID: s.ID, Mailbox: s.Mailbox, From: s.From, Size: s.Size, Accepted: s.Accepted, Attempts: s.Attempts, Next: s.Next}
 		for _, r := range s.Recipients {
 			out[i].Recipients = append(out[i].Recipients, listedRecipient{r.Address, r.State.String(), r.Reason, r.Changed})
+			out[i].Held = out[i].Held || r.State == Unknown && s.Next.IsZero()
+		}
+		if p, waits := paused[s.Mailbox]; waits && !s.Next.IsZero() {
+			out[i].WaitsUntil, out[i].WaitsFor = p.PausedUntil, p.Because
 		}
 	}
 	return out

@@ -89,8 +89,14 @@ type Status struct {
 	Recipients []RecipientStatus
 }
 
-// ErrLost says that the claim lapsed or was settled: somebody else decides now.
-var ErrLost = errors.New("the claim was lost")
+var (
+	// ErrLost says that the claim lapsed or was settled: somebody else decides now.
+	ErrLost = errors.New("the claim was lost")
+	// ErrNone says that there is no such message, or that all of its recipients have it.
+	ErrNone = errors.New("there is no such message in the outbox; what was sent leaves it")
+	// ErrClaimed says that the message is being sent.
+	ErrClaimed = errors.New("the message is being sent right now: try again when that has ended")
+)
 
 // An Outbox keeps mail until each recipient is sent or dead.
 type Outbox interface {
@@ -112,7 +118,14 @@ type Outbox interface {
 	Next(ctx context.Context, mailboxes []string) (time.Time, error)
 	// List returns at most max messages that are not sent, the oldest first; mailbox "" = all.
 	List(ctx context.Context, mailbox string, max int) ([]Status, error)
-	// Changed delivers a signal after an Add or Settle of this process; missing some is allowed.
+	// Get is one message that is not sent, or ErrNone.
+	Get(ctx context.Context, id string) (Status, error)
+	// Retry makes everyone who has not got it Queued, as if the message had been taken now: the dead, the held and those
+	// who wait. Doubt ends: whoever asks for it wants it sent. ErrNone or ErrClaimed.
+	Retry(ctx context.Context, id string) error
+	// Drop removes the message with its bytes. ErrNone or ErrClaimed.
+	Drop(ctx context.Context, id string) error
+	// Changed delivers a signal after an Add, Settle or Retry of this process; missing some is allowed.
 	Changed() <-chan struct{}
 }
 

@@ -89,7 +89,7 @@ func (w *sending) serve(ctx context.Context, parts *sync.WaitGroup, stop context
 func (w *sending) sender() *outbound.Sender {
 	board := &outbound.Board{}
 	w.frame.Handle("GET /mailboxes", board)
-	w.frame.Handle("GET /outbox", outbound.Listing(w.outbox))
+	outbound.Operate(w.frame.Handle, w.outbox, board)
 	return &outbound.Sender{
 		Protocol:  w.Protocol.String(),
 		Outbox:    w.outbox,

@@ -301,6 +301,63 @@ func (e *entry) status() outbound.Status {
 	}
 }
 
+// Get implements outbound.Outbox.
+func (m *Memory) Get(_ context.Context, id string) (outbound.Status, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.find(id)
+	if err != nil {
+		return outbound.Status{}, err
+	}
+	return e.status(), nil
+}
+
+// find is the entry of that id; m.mu is held.
+func (m *Memory) find(id string) (*entry, error) {
+	m.lapse(time.Now())
+	for _, e := range m.entries {
+		if e.id == id {
+			return e, nil
+		}
+	}
+	return nil, outbound.ErrNone
+}
+
+// idle is the entry of that id that nobody is sending; m.mu is held.
+func (m *Memory) idle(id string) (*entry, error) {
+	e, err := m.find(id)
+	if err == nil && e.claim != "" {
+		return nil, outbound.ErrClaimed
+	}
+	return e, err
+}
+
+// Retry implements outbound.Outbox.
+func (m *Memory) Retry(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.idle(id)
+	if err != nil {
+		return err
+	}
+	e.set(outbound.Queued, "", outbound.Deferred, outbound.Unknown, outbound.Dead)
+	e.accepted, e.next, e.attempts, e.doubt = time.Now(), time.Now(), 0, false
+	m.signal()
+	return nil
+}
+
+// Drop implements outbound.Outbox.
+func (m *Memory) Drop(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, err := m.idle(id)
+	if err != nil {
+		return err
+	}
+	m.entries = slices.DeleteFunc(m.entries, func(other *entry) bool { return other == e })
+	return nil
+}
+
 // Changed implements outbound.Outbox.
 func (m *Memory) Changed() <-chan struct{} {
 	m.mu.Lock()

@@ -67,6 +67,12 @@ func Outbox(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"a draft is remembered":                    draftIsKept,
 		"a restart keeps everything":               restart,
 		"a restart keeps claims":                   restartKeepsClaims,
+		"one message":                              getOne,
+		"the dead are tried again":                 retryDead,
+		"the held are tried again":                 retryHeld,
+		"the waiting are tried now":                retryWaiting,
+		"dropped":                                  dropped,
+		"what is being sent is left alone":         claimedIsLeftAlone,
 		"signals":                                  signals,
 		"lists by mailbox and number":              lists,
 	} {

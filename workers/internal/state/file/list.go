@@ -37,10 +37,26 @@ func (s outbox) Next(ctx context.Context, mailboxes []string) (time.Time, error)
 
 // List implements outbound.Outbox. Ids grow with time.
 func (s outbox) List(ctx context.Context, mailbox string, most int) ([]outbound.Status, error) {
+	return s.list(ctx, "? IN ('', mailbox)", mailbox, most)
+}
+
+// Get implements outbound.Outbox.
+func (s outbox) Get(ctx context.Context, id string) (outbound.Status, error) {
+	found, err := s.list(ctx, "CAST(id AS TEXT) = ?", id, 1)
+	if err != nil {
+		return outbound.Status{}, err
+	}
+	if len(found) == 0 {
+		return outbound.Status{}, outbound.ErrNone
+	}
+	return found[0], nil
+}
+
+func (s outbox) list(ctx context.Context, where, what string, most int) ([]outbound.Status, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT m.id, m.mailbox, m.envelope, m.size, m.accepted, m.attempts,
 			CASE WHEN m.claim IS NULL THEN m.next END, r.address, r.state, r.reason, r.changed
-		FROM (SELECT * FROM messages WHERE ? IN ('', mailbox) ORDER BY id LIMIT ?) m JOIN recipients r ON r.message = m.id
-		ORDER BY m.id, r.position`, mailbox, most)
+		FROM (SELECT * FROM messages WHERE `+where+` ORDER BY id LIMIT ?) m JOIN recipients r ON r.message = m.id
+		ORDER BY m.id, r.position`, what, most)
 	if err != nil {
 		return nil, fmt.Errorf("list messages: %w", err)
 	}

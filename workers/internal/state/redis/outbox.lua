@@ -132,12 +132,54 @@ local function next_due()
   return {micros(at), micros(now)}
 end
 
+local function status(id)
+  return {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'next', 'claim'),
+    redis.call('HGET', job(id), 'recipients')}
+end
+
 -- ARGV: prefix, most. Answers {id, fields} of the oldest messages.
 local function list()
   local found = {}
-  for i, id in ipairs(redis.call('ZRANGE', all, 0, tonumber(ARGV[2]) - 1)) do
-    found[i] = {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'next', 'claim'),
-      redis.call('HGET', job(id), 'recipients')}
-  end
+  for i, id in ipairs(redis.call('ZRANGE', all, 0, tonumber(ARGV[2]) - 1)) do found[i] = status(id) end
   return found
+end
+
+-- ARGV: prefix, id. Answers {id, fields}, or {} if there is no such message.
+local function get()
+  if not redis.call('ZSCORE', all, ARGV[2]) then return {} end
+  return status(ARGV[2])
+end
+
+-- Whether nobody is sending the message: 'ok', 'none' or 'claimed'.
+local function idle(id)
+  lapse()
+  if not redis.call('ZSCORE', all, id) then return 'none' end
+  return redis.call('ZSCORE', claimed, id) and 'claimed' or 'ok'
+end
+
+-- ARGV: prefix, id. Answers as idle does.
+local function retry()
+  local id = ARGV[2]
+  local answer = idle(id)
+  if answer ~= 'ok' then return answer end
+  local list = recipients(id)
+  for _, r in ipairs(list) do
+    if r.s ~= SENT then r.s, r.r, r.c = QUEUED, '', micros(now) end
+  end
+  keep(id, list)
+  redis.call('HSET', job(id), 'accepted', micros(now), 'next', micros(now), 'attempts', 0, 'doubt', '0')
+  redis.call('ZADD', due, micros(now), id)
+  redis.call('ZADD', all, micros(now), id)
+  return answer
+end
+
+-- ARGV: prefix, id. Answers as idle does.
+local function drop()
+  local id = ARGV[2]
+  local answer = idle(id)
+  if answer ~= 'ok' then return answer end
+  redis.call('ZREM', due, id)
+  redis.call('ZREM', all, id)
+  redis.call('DEL', job(id), prefix .. 'body:' .. id)
+  return answer
 end

@@ -19,6 +19,9 @@ var (
 	draftJob  = redis.NewScript(outboxLua + "return drafted()")
 	settleJob = redis.NewScript(outboxLua + "return settle()")
 	nextJob   = redis.NewScript(outboxLua + "return next_due()")
+	getJob    = redis.NewScript(outboxLua + "return get()")
+	retryJob  = redis.NewScript(outboxLua + "return retry()")
+	dropJob   = redis.NewScript(outboxLua + "return drop()")
 	listJobs  = redis.NewScript(outboxLua + "return list()")
 )
 

@@ -1,0 +1,136 @@
+package outbound_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/outbound/outboundtest"
+)
+
+// office is an admin server over an outbox.
+type office struct {
+	*http.ServeMux
+	box *outboundtest.Memory
+}
+
+func newOffice() office {
+	o := office{http.NewServeMux(), &outboundtest.Memory{}}
+	outbound.Operate(o.Handle, o.box, &outbound.Board{})
+	return o
+}
+
+// ask sends a request as brokerctl does, changed by with.
+func (o office) ask(method, path string, with func(*http.Request)) (int, string) {
+	r := httptest.NewRequest(method, path, nil)
+	r.RemoteAddr = "127.0.0.1:4711"
+	r.Header.Set(outbound.OperatorHeader, "test")
+	if with != nil {
+		with(r)
+	}
+	w := httptest.NewRecorder()
+	o.ServeHTTP(w, r)
+	return w.Code, w.Body.String()
+}
+
+func (o office) settle(t *testing.T, v outbound.Verdict) {
+	t.Helper()
+	jobs, err := o.box.Claim(t.Context(), []string{support}, 9, 1, time.Minute)
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("%v, %v", jobs, err)
+	}
+	if err := o.box.Settle(t.Context(), jobs[0], v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOperate(t *testing.T) {
+	o := newOffice()
+	submit(t, o.box, support, ann, bob)
+	o.settle(t, outbound.Verdict{Sent: []string{ann}, Dead: []outbound.Failure{{Address: bob, Reason: "550 no such user"}}})
+	var one struct {
+		ID         string `json:"id"`
+		Mailbox    string `json:"mailbox"`
+		Recipients []struct{ Address, State, Reason string }
+	}
+	code, body := o.ask("GET", "/outbox/1", nil)
+	if err := json.Unmarshal([]byte(body), &one); err != nil || code != 200 || one.ID != "1" || one.Mailbox != support || len(one.Recipients) != 2 ||
+		one.Recipients[1].State != "dead" || one.Recipients[1].Reason != "550 no such user" {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, body := o.ask("POST", "/outbox/1/retry", nil); code != http.StatusNoContent || o.box.States()[outbound.Queued] != 1 {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, body := o.ask("DELETE", "/outbox/1", nil); code != http.StatusNoContent {
+		t.Errorf("%d %s", code, body)
+	}
+	empty(t, o.box)
+	for _, r := range [][2]string{{"GET", "/outbox/1"}, {"POST", "/outbox/1/retry"}, {"DELETE", "/outbox/1"}} {
+		if code, body := o.ask(r[0], r[1], nil); code != http.StatusNotFound || !strings.Contains(body, "no such message") {
+			t.Errorf("%v: %d %s", r, code, body)
+		}
+	}
+}
+
+func TestOperateLeavesAloneWhatIsBeingSent(t *testing.T) {
+	o := newOffice()
+	submit(t, o.box, support, ann)
+	if _, err := o.box.Claim(t.Context(), []string{support}, 9, 1, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if code, body := o.ask("DELETE", "/outbox/1", nil); code != http.StatusConflict || !strings.Contains(body, "being sent") {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+// TestOnlyOperatorsChange: neither another machine nor a page in somebody's browser drops mail.
+func TestOnlyOperatorsChange(t *testing.T) {
+	o := newOffice()
+	submit(t, o.box, support, ann)
+	for name, with := range map[string]func(*http.Request){
+		"another machine": func(r *http.Request) { r.RemoteAddr = "192.0.2.7:4711" },
+		"a browser":       func(r *http.Request) { r.Header.Del(outbound.OperatorHeader) },
+		"nobody":          func(r *http.Request) { r.RemoteAddr = "" },
+	} {
+		for _, r := range [][2]string{{"POST", "/outbox/1/retry"}, {"DELETE", "/outbox/1"}} {
+			if code, body := o.ask(r[0], r[1], with); code != http.StatusForbidden || !strings.Contains(body, "brokerctl") {
+				t.Errorf("%s, %v: %d %s", name, r, code, body)
+			}
+		}
+	}
+	if code, _ := o.ask("GET", "/outbox", func(r *http.Request) { r.RemoteAddr = "192.0.2.7:4711" }); code != http.StatusOK {
+		t.Errorf("looking is allowed: %d", code)
+	}
+	if o.box.States()[outbound.Queued] != 1 {
+		t.Error("the message is gone")
+	}
+}
+
+// TestListingSaysWhatMailWaitsFor: a message that nobody offered yet waits for its mailbox.
+func TestListingSaysWhatMailWaitsFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		box := &outboundtest.Memory{}
+		s := worker(t, box, &outboundtest.Counter{}, &provider{})
+		mux := http.NewServeMux()
+		outbound.Operate(mux.Handle, box, s.Board)
+		for range perMinute + 10 {
+			submit(t, box, support, ann)
+		}
+		after(30 * time.Second)
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest("GET", "/outbox", nil))
+		var all []map[string]any
+		if err := json.Unmarshal(w.Body.Bytes(), &all); err != nil || len(all) != 10 {
+			t.Fatalf("%d messages, %v", len(all), err)
+		}
+		for _, m := range all {
+			if m["waits_for"] != "30 messages in a minute are used up" || m["waits_until"] == nil {
+				t.Errorf("%v", m)
+			}
+		}
+	})
+}
