@@ -23,8 +23,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(keyset(), mailbox(), policies(), quarantine(), tokens())
-	root.AddCommand(keyset(), mailbox(), outbox(), policies(), tokens())
+	root.AddCommand(keyset(), mailbox(), outbox(), policies(), quarantine(), tokens())
 	err := root.Execute()
 	var wrong *wrongError
 	switch {

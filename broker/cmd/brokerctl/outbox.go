@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +57,7 @@ func outbox() *cobra.Command {
 		Long: "Speaks to the admin server of a sending worker (its option admin). Changes are taken from the worker's own machine only;\n" +
 			"in Kubernetes: kubectl port-forward.",
 	}
-	c.PersistentFlags().StringVar(&o.worker, "worker", cmp.Or(os.Getenv("MAILPORTER_WORKER"), "http://127.0.0.1:9091"), "the worker's admin address ($MAILPORTER_WORKER)")
+	c.PersistentFlags().StringVar(&o.worker, "worker", cmp.Or(os.Getenv("MAILPORTER_WORKER"), "127.0.0.1:9091"), "admin address of the worker ($MAILPORTER_WORKER)")
 	c.PersistentFlags().StringVarP(&o.output, "output", "o", "table", "table or json")
 	_ = c.RegisterFlagCompletionFunc("worker", cobra.NoFileCompletions)
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
@@ -172,36 +171,12 @@ func (o *office) ids(c *cobra.Command, _ []string, _ string) ([]string, cobra.Sh
 	return ids, cobra.ShellCompDirectiveNoFileComp
 }
 
-// mostAnswer bounds an answer, in bytes: 10,000 messages with 1,000 recipients each do not fit, and nobody reads them.
-const mostAnswer = 256 << 20
-
 // ask sends a request to the worker and reads its answer into out.
 func (o *office) ask(ctx context.Context, method, path string, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(o.worker, "/")+path, nil)
-	if err != nil || req.URL.Host == "" {
-		return fmt.Errorf("--worker %s: write the admin address of a worker: http://127.0.0.1:9091", o.worker)
-	}
-	req.Header.Set("Mailporter-Operator", "brokerctl")
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return &wrongError{fmt.Errorf("no worker answers at %s (its option admin, --worker): %w", o.worker, errors.Unwrap(err))}
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer))
-	switch {
-	case err != nil:
-		return &wrongError{fmt.Errorf("the worker's answer broke off: %w", err)}
-	case res.StatusCode == http.StatusNotFound && !strings.Contains(string(b), "outbox"):
-		return &wrongError{fmt.Errorf("the program at %s has no outbox: name a worker that sends", o.worker)}
-	case res.StatusCode >= 300:
-		return &wrongError{fmt.Errorf("the worker says %d: %s", res.StatusCode, strings.TrimSpace(string(b[:min(len(b), 500)])))}
-	case out == nil:
-		return nil
-	}
-	if err := json.Unmarshal(b, out); err != nil {
-		return &wrongError{fmt.Errorf("what answers at %s is no worker: %w", o.worker, err)}
+	if err := (page{method, path, "outbox", "a worker that sends"}).ask(ctx, o.worker, out); err != nil {
+		return &wrongError{fmt.Errorf("--worker %s: %w", o.worker, err)}
 	}
 	return nil
 }
@@ -220,7 +195,7 @@ func (o *office) printOutbox(w io.Writer, all []message, limit int) error {
 	for _, m := range shown {
 		state, why := m.worst()
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", m.ID, dash(m.From), m.whom(), state, size(m.Size), span(now.Sub(m.Accepted)), m.Attempts,
-			ahead(m.next(), now), dash(short(why)))
+			ahead(m.next(), now), dash(visible(short(why))))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -336,7 +311,7 @@ func (m message) print(w io.Writer) error {
 	fmt.Fprintln(table)
 	fmt.Fprintln(table, "  RECIPIENT\tSTATE\tSINCE\tWHY")
 	for _, r := range m.Recipients {
-		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", r.Address, r.State, span(now.Sub(r.Changed))+" ago", dash(r.Reason))
+		fmt.Fprintf(table, "  %s\t%s\t%s\t%s\n", r.Address, r.State, span(now.Sub(r.Changed))+" ago", dash(visible(r.Reason)))
 	}
 	return table.Flush()
 }

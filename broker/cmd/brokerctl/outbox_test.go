@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// worker answers as the admin server of a sending worker does.
-type worker struct {
+// sender answers as the admin server of a sending worker does.
+type sender struct {
 	mu      sync.Mutex
 	all     map[string]message
 	changed []string
 }
 
-func (w *worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+func (w *sender) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	id, verb, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/outbox/"), "/")
@@ -45,7 +45,7 @@ func (w *worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 }
 
 // sending starts a worker with a message in each state.
-func sending(t *testing.T) (*worker, string) {
+func sending(t *testing.T) (*sender, string) {
 	t.Helper()
 	now := time.Now()
 	letter := func(id, mailbox string, next time.Time, all ...recipient) message {
@@ -55,7 +55,7 @@ func sending(t *testing.T) (*worker, string) {
 		return message{ID: id, Mailbox: mailbox, From: mailbox, Size: 48_123, Accepted: now.Add(-2 * time.Hour), Attempts: 3, Next: next, Recipients: all}
 	}
 	const support, sales = "support@contoso.example", "sales@contoso.example"
-	w := &worker{all: map[string]message{
+	w := &sender{all: map[string]message{
 		"7":  letter("7", support, now.Add(time.Second), recipient{Address: "a@x.example", State: "queued"}),
 		"8":  letter("8", support, now.Add(5*time.Minute+time.Second), recipient{Address: "b@x.example", State: "deferred", Reason: "451 4.7.0 greylisted"}),
 		"9":  letter("9", sales, time.Time{}, recipient{Address: "c@x.example", State: "unknown", Reason: "the link broke"}),
@@ -133,7 +133,7 @@ func TestOutboxChanges(t *testing.T) {
 	if got := strings.Join(w.changed, "; "); got != "POST 10 retry; POST 9 retry; DELETE 8 " {
 		t.Error(got)
 	}
-	if _, stderr := ctl(t, 1, "outbox", "retry", "4711", "7", "--worker", url); !strings.Contains(stderr, "4711: the worker says 404: there is no such message") {
+	if _, stderr := ctl(t, 1, "outbox", "retry", "4711", "7", "--worker", url); !strings.Contains(stderr, "it answered 404 Not Found: there is no such message") {
 		t.Error(stderr)
 	}
 	if got := w.changed[len(w.changed)-1]; got != "POST 7 retry" {
@@ -145,14 +145,15 @@ func TestOutboxOfNobody(t *testing.T) {
 	nothing := httptest.NewServer(http.NotFoundHandler())
 	defer nothing.Close()
 	for want, args := range map[string][]string{
-		"has no outbox: name a worker that sends": {"--worker", nothing.URL},
-		"no worker answers at http://127.0.0.1:1": {"--worker", "http://127.0.0.1:1"},
+		"it keeps no outbox: name the admin address of a worker that sends": {"--worker", nothing.URL},
+		"--worker 127.0.0.1:1: ": {"--worker", "127.0.0.1:1"},
+		"this is no address":     {"--worker", "a b"},
 	} {
 		if _, stderr := ctl(t, 1, append([]string{"outbox", "list"}, args...)...); !strings.Contains(stderr, want) {
 			t.Errorf("%q, want %q", stderr, want)
 		}
 	}
-	for _, args := range [][]string{{"--worker", "nonsense"}, {"--state", "lost"}, {"-o", "xml"}} {
+	for _, args := range [][]string{{"--state", "lost"}, {"-o", "xml"}} {
 		ctl(t, 2, append([]string{"outbox", "list"}, args...)...)
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -116,36 +115,11 @@ func (p *passed) ask(ctx context.Context) ([]aside, error) {
 }
 
 func (p *passed) askOne(ctx context.Context, worker string) (all []aside, err error) {
-	if !strings.Contains(worker, "://") {
-		worker = "http://" + worker
-	}
 	query := url.Values{"max": {strconv.Itoa(p.limit)}, "mailbox": {p.mailbox}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(worker, "/")+"/quarantine?"+query.Encode(), nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, errors.Unwrap(err) // without the address once more
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	switch {
-	case err != nil:
-		return nil, err
-	case res.StatusCode == http.StatusNotFound:
-		return nil, errors.New("it keeps no quarantine: name the admin address of a worker that fetches mail")
-	case res.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("it answered %s: %.200s", res.Status, strings.TrimSpace(string(b)))
-	}
-	if err := json.Unmarshal(b, &all); err != nil {
-		return nil, errors.New("the answer is no list of messages: name the admin address of a worker that fetches mail")
-	}
-	return all, nil
+	asked := page{http.MethodGet, "/quarantine?" + query.Encode(), "quarantine", "a worker that fetches mail"}
+	err = asked.ask(ctx, worker, &all)
+	return all, err
 }
-
-// maxAnswer bounds what a worker may tell, in bytes: 10,000 messages have about half of it.
-const maxAnswer = 16 << 20
 
 func printQuarantine(w io.Writer, all []aside) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
