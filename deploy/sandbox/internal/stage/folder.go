@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io/fs"
+	mrand "math/rand/v2"
 	"net"
 	"os"
 	"path"
@@ -116,11 +117,15 @@ func FetchCA(ctx context.Context, adminPort int, f Folder) error {
 	return f.Write("tls/sandbox-ca.pem", string(pem))
 }
 
+// The ports that are given out lie below those that Linux takes for outgoing connections, where one could be taken while
+// the program that it belongs to starts, or is killed and starts again.
+const firstPort, lastPort = 12000, 32767
+
 // FreePorts fills in loopback ports that are free now. They are fixed from then on: a program that is killed and started
 // again comes back at the same place.
 func FreePorts(into ...*int) error {
 	for _, port := range into {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := listenSomewhere()
 		if err != nil {
 			return err
 		}
@@ -128,4 +133,15 @@ func FreePorts(into ...*int) error {
 		*port = l.Addr().(*net.TCPAddr).Port
 	}
 	return nil
+}
+
+// listenSomewhere tries ports at random, so that two runs that start together hardly meet.
+func listenSomewhere() (l net.Listener, err error) {
+	for range 100 {
+		l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+mrand.IntN(lastPort-firstPort+1)))
+		if err == nil {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("no free port from %d to %d: %w", firstPort, lastPort, err)
 }

@@ -216,3 +216,22 @@ func TestUse(t *testing.T) {
 		t.Error("a program that has ended uses something")
 	}
 }
+
+// TestFreePorts: a port that an outgoing connection may take is gone when its program comes back.
+func TestFreePorts(t *testing.T) {
+	ports := make([]int, 100)
+	into := make([]*int, len(ports))
+	for i := range ports {
+		into[i] = &ports[i]
+	}
+	if err := FreePorts(into...); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[int]bool{}
+	for _, p := range ports {
+		if seen[p] || p < firstPort || p > lastPort {
+			t.Errorf("port %d: twice, or out of bounds", p)
+		}
+		seen[p] = true
+	}
+}
