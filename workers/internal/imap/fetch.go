@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -146,6 +147,9 @@ func (s *session) present(ctx context.Context, set goimap.UIDSet) (n int, err er
 
 // Open implements inbound.Source. No other method may be called until the reader is closed.
 func (s *Source) Open(ctx context.Context, id string) (io.ReadCloser, error) {
+	if raw, ok := s.ahead.take(id); ok {
+		return io.NopCloser(bytes.NewReader(raw)), nil
+	}
 	sess, err := s.opened(ctx)
 	if err != nil {
 		return nil, err
@@ -154,9 +158,20 @@ func (s *Source) Open(ctx context.Context, id string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &body{ctx: ctx, session: sess, uid: uid, stop: context.AfterFunc(ctx, sess.conn.Abort)}
-	sess.conn.Await(sess.silent)
-	b.cmd = sess.client.Fetch(goimap.UIDSetNum(uid), &goimap.FetchOptions{
+	if err := s.fetchAhead(ctx, sess, id); err != nil {
+		return nil, err
+	}
+	if raw, ok := s.ahead.take(id); ok {
+		return io.NopCloser(bytes.NewReader(raw)), nil
+	}
+	return sess.stream(ctx, uid)
+}
+
+// stream fetches one message, as it is read.
+func (s *session) stream(ctx context.Context, uid goimap.UID) (io.ReadCloser, error) {
+	b := &body{ctx: ctx, session: s, uid: uid, stop: context.AfterFunc(ctx, s.conn.Abort)}
+	s.conn.Await(s.silent)
+	b.cmd = s.client.Fetch(goimap.UIDSetNum(uid), &goimap.FetchOptions{
 		UID: true, BodySection: []*goimap.FetchItemBodySection{{Peek: true}}, // without PEEK it would be marked read
 	})
 	if b.find(); b.literal != nil {
@@ -165,7 +180,7 @@ func (s *Source) Open(ctx context.Context, id string) (io.ReadCloser, error) {
 	if err := b.end(); err != nil {
 		return nil, err
 	}
-	return nil, sess.absent(ctx, uid, b.answered)
+	return nil, s.absent(ctx, uid, b.answered)
 }
 
 // absent says why FETCH gave no body.

@@ -21,6 +21,7 @@ type Source struct {
 	names map[string]string        // what the server calls the folders that had to be looked up
 	page  map[fingerprint][]uint32 // UIDs of the page listed last, by what they have in common
 	junk  junkCount
+	ahead ahead
 }
 
 var (
@@ -153,6 +154,7 @@ func (s *Source) pageOf(sess *session, at cursor, found []goimap.UID, rows map[g
 			ID: handle(sess.validity, uid), Key: key(f, at.Recent.count(f, r.arrived)), Size: r.size, Arrived: r.arrived,
 		})
 	}
+	s.ahead = ahead{page: page.Items, alone: s.ahead.alone}
 	var err error
 	page.Next, err = at.bytes()
 	return page, err
