@@ -23,7 +23,7 @@ type Options struct {
 	Lease  time.Duration // how long a folder stays ours when we die; 30 s
 	Grace  time.Duration // what a running message may take when the process must end; 15 s
 	Puts   int           // how many messages are put side by side; 8
-	Page   int           // messages per page; 100
+	Page   int           // messages per page; 256
 	Cycles int           // how many folders of a process are read at a time; the others wait their turn; 64
 	// FirstWait is about how long a folder rests after a failure, which doubles with each that follows; 1 s.
 	FirstWait time.Duration
@@ -41,7 +41,7 @@ func (o Options) withDefaults() Options {
 		o.Puts = 8
 	}
 	if o.Page <= 0 {
-		o.Page = 100
+		o.Page = 256
 	}
 	if o.Cycles <= 0 {
 		o.Cycles = 64
