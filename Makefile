@@ -43,7 +43,7 @@ interop: build ## imap-worker, pop3-worker and smtp-worker against real Dovecot 
 	bin/interop -bin bin
 
 fleet: build ## workers that share mailboxes, kill -9 of one after the other; MESSAGES=10000 FOR=90s
-	deploy/ensure redis-server dovecot-imapd dovecot-pop3d dovecot-lmtpd isync mpop fetchmail getmail6
+	deploy/ensure redis-server
 	bin/fleet -bin bin $(if $(MESSAGES),-messages $(MESSAGES)) $(if $(FOR),-for $(FOR))
 
 # Each of the programs adds its lines to one file, so that all of them come last.

@@ -77,14 +77,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // measure measures the rows one after the other and tells the results at the end.
 func measure(ctx context.Context, o options, out io.Writer) (err error) {
-	b, err := newBench(o, out)
+	b, err := started(ctx, o, out)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close(o.keep || err != nil)) }()
-	if err := b.start(ctx); err != nil {
-		return err
-	}
 	var all []benchmark.Result
 	for _, r := range rows {
 		if !slices.Contains(strings.Split(o.rows, ","), r.name) {
@@ -97,4 +94,25 @@ func measure(ctx context.Context, o options, out io.Writer) (err error) {
 		all = append(all, found...)
 	}
 	return benchmark.Tell(all, o.results, out)
+}
+
+// tries is how often the servers are started: a port that was free may be taken by somebody's connection before its server
+// is there.
+const tries = 3
+
+// started is a bench whose servers run.
+func started(ctx context.Context, o options, out io.Writer) (*bench, error) {
+	for try := 1; ; try++ {
+		b, err := newBench(o, out)
+		if err != nil {
+			return nil, err
+		}
+		if err = b.start(ctx); err == nil {
+			return b, nil
+		}
+		last := try == tries || ctx.Err() != nil
+		if err = errors.Join(err, b.close(last)); last {
+			return nil, err
+		}
+	}
 }
