@@ -36,7 +36,7 @@ var peers = []peer{
 	{"mpop", "POP3", false, 1.5, "file fsynced, the folder's entry not; the list of what it has fsynced at its end", func(_ *trial, config string) *exec.Cmd {
 		return exec.Command("mpop", "-q", "--file="+config, "server")
 	}},
-	{"fetchmail", "IMAP POP3", true, 10, "hands over by LMTP; Dovecot there fsyncs file and folder", func(t *trial, config string) *exec.Cmd {
+	{"fetchmail", "IMAP POP3", true, 10, "hands over by LMTP to Dovecot with mail_fsync = optimized", func(t *trial, config string) *exec.Cmd {
 		c := exec.Command("fetchmail", "--silent", "--nosyslog", "--pidfile", filepath.Join(t.Dir, "pid"), "--idfile", filepath.Join(t.Dir, "ids"), "-f", config)
 		c.Env = append(os.Environ(), "FETCHMAILHOME="+t.Dir)
 		return c
