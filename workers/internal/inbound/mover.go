@@ -22,7 +22,7 @@ type Rules struct {
 type Options struct {
 	Lease  time.Duration // how long a folder stays ours when we die; 30 s
 	Grace  time.Duration // what a running message may take when the process must end; 15 s
-	Puts   int           // how many messages are put side by side; 8
+	Puts   int           // how many messages are put side by side: their fsyncs share the disk's; 32
 	Page   int           // messages per page; 256
 	Cycles int           // how many folders of a process are read at a time; the others wait their turn; 64
 	// FirstWait is about how long a folder rests after a failure, which doubles with each that follows; 1 s.
@@ -38,7 +38,7 @@ func (o Options) withDefaults() Options {
 		o.Grace = 15 * time.Second
 	}
 	if o.Puts <= 0 {
-		o.Puts = 8
+		o.Puts = 32
 	}
 	if o.Page <= 0 {
 		o.Page = 256
