@@ -127,16 +127,17 @@ func (b *box) deliverBeside(name string, body mail.Body) error {
 
 // place writes the message and gives it its name.
 func (b *box) place(name string, body mail.Body) error {
-	tmp, err := b.write(body)
+	d, err := newDraft(filepath.Join(b.path, "tmp"))
 	if err != nil {
 		return err
 	}
-	// Link, not rename: it does not replace a file that somebody else, another process, put there meanwhile.
-	err = os.Link(tmp, filepath.Join(b.path, "new", name))
+	if err = write(d.file, body); err == nil {
+		err = d.link(filepath.Join(b.path, "new", name))
+	}
 	if errors.Is(err, fs.ErrExist) {
 		err = nil
 	}
-	if err := errors.Join(err, os.Remove(tmp)); err != nil {
+	if err := errors.Join(err, d.drop()); err != nil {
 		return err
 	}
 	return b.new.sync()
@@ -205,15 +206,11 @@ func namesIn(cur string) (map[string]string, error) {
 	return known, nil
 }
 
-// write writes the body to tmp, durably, and returns the path.
-func (b *box) write(body mail.Body) (path string, err error) {
+// write writes the body, durably.
+func write(f *os.File, body mail.Body) error {
 	r, err := body.Open()
 	if err != nil {
-		return "", fmt.Errorf("open the message: %w", err)
-	}
-	f, err := os.CreateTemp(filepath.Join(b.path, "tmp"), fmt.Sprintf("%s%d-*", tmpPrefix, os.Getpid()))
-	if err != nil {
-		return "", errors.Join(err, r.Close())
+		return fmt.Errorf("open the message: %w", err)
 	}
 	n, err := io.Copy(f, r)
 	if err == nil && n != body.Size() {
@@ -222,8 +219,5 @@ func (b *box) write(body mail.Body) (path string, err error) {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close(), r.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
+	return errors.Join(err, r.Close())
 }
