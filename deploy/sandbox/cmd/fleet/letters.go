@@ -39,6 +39,9 @@ func write(n int, to []box) []letter {
 		for range r.IntN(80) {
 			fmt.Fprintf(&b, "%064x\r\n", r.Uint64())
 		}
+		if to[i%len(to)].Protocol.Name == "POP3" && !bytes.HasSuffix(b.Bytes(), []byte("\r\n")) {
+			b.WriteString("\r\n") // RFC 1939 section 3 has no other way to end a message
+		}
 		all[i] = letter{to[i%len(to)].Address, b.Bytes()}
 	}
 	return all
