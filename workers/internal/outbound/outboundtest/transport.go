@@ -46,6 +46,8 @@ type Server struct {
 	Open func(t *testing.T) outbound.Transport
 	// Secrets are what must not be printed.
 	Secrets func() []string
+	// AllOrNothing: the server takes a message for everyone or for nobody; NoOne spoils it for all.
+	AllOrNothing bool
 	// Wire is everything that went over the wire as the trace saw it; nil if there is no trace.
 	Wire func() string
 }
@@ -180,6 +182,11 @@ func bytesArrive(t *testing.T, s *Server, tr outbound.Transport) {
 }
 
 func oneRefused(t *testing.T, s *Server, tr outbound.Transport) {
+	if s.AllOrNothing {
+		_, err := send(t, s, tr, text(s, "x"), s.To[0], s.NoOne, s.To[1])
+		nobodyGotIt(t, s, err)
+		return
+	}
 	r, err := send(t, s, tr, text(s, "x"), s.To[0], s.NoOne, s.To[1])
 	if err != nil || len(r.Refused) != 1 || r.Refused[0].Address != s.NoOne || fault.Of(r.Refused[0].Err) != fault.Permanent {
 		t.Fatalf("%v, refused %v", err, r.Refused)
@@ -188,8 +195,23 @@ func oneRefused(t *testing.T, s *Server, tr outbound.Transport) {
 	s.arrived(t, s.To[1], text(s, "x"))
 }
 
+// nobodyGotIt wants a message refused for good, and for all.
+func nobodyGotIt(t *testing.T, s *Server, err error) {
+	t.Helper()
+	if err == nil || fault.Of(err) != fault.Permanent {
+		t.Errorf("send: %v, kind %v", err, fault.Of(err))
+	}
+	for _, to := range s.To {
+		s.arrived(t, to)
+	}
+}
+
 func allRefused(t *testing.T, s *Server, tr outbound.Transport) {
 	r, err := send(t, s, tr, text(s, "x"), s.NoOne)
+	if s.AllOrNothing {
+		nobodyGotIt(t, s, err)
+		return
+	}
 	if err != nil || len(r.Refused) != 1 || fault.Of(r.Refused[0].Err) != fault.Permanent {
 		t.Fatalf("%v, refused %v", err, r.Refused)
 	}
