@@ -28,7 +28,7 @@ var steps = map[string][]string{
 	},
 	POP3:  {"connect", "capa", "auth", "stat", "list", "uidl", "retr", "top", "dele", "noop", "rset", "quit"},
 	SMTP:  {"connect", "auth", "mail", "rcpt", "data", "accepted"},
-	Graph: {"folders", "list", "delta", "get", "value", "update", "move", "delete"},
+	Graph: {"folders", "list", "delta", "get", "value", "update", "move", "delete", "draft", "attach", "upload", "send"},
 	EWS:   {"folders", "sync", "find", "get", "value", "update", "move", "delete", "subscribe", "events"},
 }
 
@@ -62,7 +62,7 @@ const (
 	RefuseToken Action = "refuse-token"
 	// SkewDate does the step and answers with a Date header that is off by Skew (identity).
 	SkewDate Action = "skew-date"
-	// Forget voids all delta links (graph), all sync states (ews sync) or subscriptions (ews events).
+	// Forget voids all delta links and upload sessions (graph), all sync states (ews sync) or subscriptions (ews events).
 	Forget Action = "forget"
 	// Renumber gives the mailbox's INBOX a new UIDVALIDITY just before the step (imap select).
 	Renumber Action = "renumber"
@@ -87,7 +87,7 @@ type Rule struct {
 	// status, create, append, fetch, search, store, copy, move, expunge, idle; pop3 connect, capa, auth, stat, list, uidl, retr, top, dele, noop,
 	// rset, quit; smtp connect, auth, mail, rcpt, data (the
 	// message has come in, nothing is stored), accepted (it is stored, the 250 is not sent yet); graph folders, list, delta,
-	// get, value, update, move, delete; ews folders, sync, find, get, value, update, move, delete, subscribe, events.
+	// get, value, update, move, delete, draft, attach, upload, send; ews folders, sync, find, get, value, update, move, delete, subscribe, events.
 	Step string `json:"step,omitempty"`
 	// Mailbox is the address that logged in, or the user of a token request.
 	Mailbox string `json:"mailbox,omitempty"`

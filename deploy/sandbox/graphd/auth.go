@@ -19,6 +19,7 @@ type permission []string
 var (
 	readScope  = permission{"Mail.Read", "Mail.ReadWrite"}
 	writeScope = permission{"Mail.ReadWrite"}
+	sendScope  = permission{"Mail.Send"}
 )
 
 func (p permission) held(c idp.Claims) bool {

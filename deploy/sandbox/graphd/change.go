@@ -13,9 +13,17 @@ func (s *Server) update(c *call) fault.Answer {
 	if refused != nil {
 		return *refused
 	}
-	var wish struct{ IsRead *bool }
+	var wish struct {
+		IsRead *bool
+		readdress
+	}
 	if err := json.NewDecoder(c.Body).Decode(&wish); err != nil {
-		return fail(http.StatusBadRequest, "BadRequest", "Unable to read JSON request payload.")
+		return noJSON
+	}
+	if !wish.empty() {
+		if refused := s.readdress(c, f, m, wish.readdress); refused != nil {
+			return *refused
+		}
 	}
 	if wish.IsRead != nil {
 		mode := mailstore.FlagsRemove
@@ -36,7 +44,7 @@ func (s *Server) move(c *call) fault.Answer {
 	}
 	var wish struct{ DestinationID string }
 	if err := json.NewDecoder(c.Body).Decode(&wish); err != nil {
-		return fail(http.StatusBadRequest, "BadRequest", "Unable to read JSON request payload.")
+		return noJSON
 	}
 	to, ok := s.folder(c.mailbox, wish.DestinationID)
 	if !ok {

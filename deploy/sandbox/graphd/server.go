@@ -3,6 +3,7 @@ package graphd
 import (
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -30,14 +31,17 @@ type Stats struct {
 	Requests  int            `json:"requests"`
 	Throttled int            `json:"throttled"`
 	Refused   int            `json:"refused"` // tokens
+	Sent      map[string]int `json:"sent"`    // messages, by the mailbox that sent them
 	Peak      map[string]int `json:"peak"`    // most requests at a time, by mailbox
 }
 
 // A Server answers requests; it does not listen by itself.
 type Server struct {
-	config Config
-	mux    *http.ServeMux
-	rounds rounds
+	config   Config
+	mux      *http.ServeMux
+	rounds   rounds
+	drafts   drafts
+	sessions uploads
 
 	mu    sync.Mutex
 	open  map[string]int // running requests by application and mailbox
@@ -46,28 +50,35 @@ type Server struct {
 
 // New returns a server.
 func New(c Config) *Server {
-	s := &Server{config: c, mux: http.NewServeMux(), open: map[string]int{}, stats: Stats{Peak: map[string]int{}}}
+	s := &Server{config: c, mux: http.NewServeMux(), open: map[string]int{}, stats: Stats{Peak: map[string]int{}, Sent: map[string]int{}}}
 	for pattern, e := range map[string]endpoint{
-		"GET mailFolders":                          {"folders", readScope, s.listFolders},
-		"POST mailFolders":                         {"folders", writeScope, s.makeFolder},
-		"GET mailFolders/{folder}":                 {"folders", readScope, s.oneFolder},
-		"GET mailFolders/{folder}/childFolders":    {"folders", readScope, s.listFolders},
-		"POST mailFolders/{folder}/childFolders":   {"folders", writeScope, s.makeFolder},
-		"GET mailFolders/{folder}/messages":        {"list", readScope, s.listMessages},
-		"GET mailFolders/{folder}/messages/delta":  {"delta", readScope, s.delta},
-		"GET messages/{id}":                        {"get", readScope, s.oneMessage},
-		"GET messages/{id}/$value":                 {"value", readScope, s.value},
-		"PATCH messages/{id}":                      {"update", writeScope, s.update},
-		"POST messages/{id}/move":                  {"move", writeScope, s.move},
-		"DELETE messages/{id}":                     {"delete", writeScope, s.remove},
-		"POST messages/{id}/permanentDelete":       {"delete", writeScope, s.remove},
-		"GET mailFolders/{folder}/messages/{id}":   {"get", readScope, s.oneMessage},
-		"PATCH mailFolders/{folder}/messages/{id}": {"update", writeScope, s.update},
+		"GET mailFolders":                                    {"folders", readScope, s.listFolders},
+		"POST mailFolders":                                   {"folders", writeScope, s.makeFolder},
+		"GET mailFolders/{folder}":                           {"folders", readScope, s.oneFolder},
+		"GET mailFolders/{folder}/childFolders":              {"folders", readScope, s.listFolders},
+		"POST mailFolders/{folder}/childFolders":             {"folders", writeScope, s.makeFolder},
+		"GET mailFolders/{folder}/messages":                  {"list", readScope, s.listMessages},
+		"GET mailFolders/{folder}/messages/delta":            {"delta", readScope, s.delta},
+		"GET messages/{id}":                                  {"get", readScope, s.oneMessage},
+		"GET messages/{id}/$value":                           {"value", readScope, s.value},
+		"PATCH messages/{id}":                                {"update", writeScope, s.update},
+		"POST messages/{id}/move":                            {"move", writeScope, s.move},
+		"DELETE messages/{id}":                               {"delete", writeScope, s.remove},
+		"POST messages/{id}/permanentDelete":                 {"delete", writeScope, s.remove},
+		"POST messages":                                      {"draft", writeScope, s.draft},
+		"POST messages/{id}/attachments":                     {"attach", writeScope, s.attach},
+		"POST messages/{id}/attachments/createUploadSession": {"attach", writeScope, s.openUpload},
+		"POST messages/{id}/send":                            {"send", sendScope, s.sendDraft},
+		"POST sendMail":                                      {"send", sendScope, s.sendMail},
+		"GET mailFolders/{folder}/messages/{id}":             {"get", readScope, s.oneMessage},
+		"PATCH mailFolders/{folder}/messages/{id}":           {"update", writeScope, s.update},
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
 		s.mux.HandleFunc(method+" /v1.0/users/{user}/"+path, s.serve(e))
 		s.mux.HandleFunc(method+" /v1.0/me/"+path, s.serve(e))
 	}
+	s.mux.HandleFunc("PUT "+uploadPath+"{session}", s.upload)
+	s.mux.HandleFunc("GET "+uploadPath+"{session}", s.upload)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		(*fault.Rule)(nil).Serve(w, r, func() fault.Answer {
 			return fail(http.StatusBadRequest, "BadRequest", "Resource not found for the segment '"+lastSegment(r.URL.Path)+"'.")
@@ -86,15 +97,15 @@ func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
-	st.Peak = map[string]int{}
-	for k, v := range s.stats.Peak {
-		st.Peak[k] = v
-	}
+	st.Peak, st.Sent = maps.Clone(s.stats.Peak), maps.Clone(s.stats.Sent)
 	return st
 }
 
-// Forget voids all delta links.
-func (s *Server) Forget() { s.rounds.forget() }
+// Forget voids all delta links and upload sessions.
+func (s *Server) Forget() {
+	s.rounds.forget()
+	s.sessions.forget()
+}
 
 // endpoint is one operation: its step for faults, what it needs, what it does.
 type endpoint struct {
@@ -107,11 +118,12 @@ type endpoint struct {
 type call struct {
 	*http.Request
 	mailbox   string
+	claims    idp.Claims
 	immutable bool // Prefer: IdType="ImmutableId"
 	pageSize  int  // Prefer: odata.maxpagesize; 0 = none
 }
 
-// maxBody is above what Graph takes: about 4 MB.
+// maxBody is what Graph takes in a request: about 4 MB.
 const maxBody = 4 << 20
 
 func (s *Server) serve(e endpoint) http.HandlerFunc {
@@ -120,6 +132,7 @@ func (s *Server) serve(e endpoint) http.HandlerFunc {
 		c := &call{Request: r}
 		c.readPrefer()
 		claims, denied := s.admit(c, e.need)
+		c.claims = claims
 		rule := s.config.Faults.Take(fault.Point{Target: fault.Graph, Step: e.step, Mailbox: c.mailbox, Client: claims.Client})
 		switch {
 		case rule == nil:
@@ -136,6 +149,8 @@ func (s *Server) serve(e endpoint) http.HandlerFunc {
 				return *denied
 			case full != nil:
 				return *full
+			case r.ContentLength > maxBody:
+				return tooLarge
 			}
 			return e.answer(c)
 		})

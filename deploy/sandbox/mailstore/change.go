@@ -197,3 +197,15 @@ func (s *Store) onFolder(addr, name string, f func(*state, *folder) (*record, er
 		return r, nil, nil
 	})
 }
+
+// Replace gives a message other bytes; it keeps its id and UID, as a draft does that is written on. A message that is
+// gone stays so.
+func (s *Store) Replace(addr, name string, uid uint32, raw []byte) error {
+	return s.commit(func(st *state) (*record, []byte, error) {
+		f, err := st.folder(addr, name)
+		if err != nil || f.find(uid) < 0 {
+			return nil, nil, err
+		}
+		return &record{Op: opReplace, Mailbox: Address(addr), Folder: f.Name, UIDs: []uint32{uid}}, raw, nil
+	})
+}

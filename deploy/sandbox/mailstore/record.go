@@ -52,6 +52,7 @@ const (
 	opCopy     = "copy"
 	opMove     = "move"
 	opRenumber = "renumber"
+	opReplace  = "replace"
 )
 
 var errUnknownOp = errors.New("unknown record")
@@ -77,6 +78,10 @@ func (s *state) apply(r *record, body blob) ([]string, error) {
 	f := b.folder(r.Folder)
 	if f == nil {
 		return nil, fmt.Errorf("%w: %s", ErrNoFolder, r.Folder)
+	}
+	if r.Op == opReplace {
+		f.replace(r.UIDs, body)
+		return []string{r.Mailbox}, nil
 	}
 	return []string{r.Mailbox}, s.applyTo(b, f, r)
 }
@@ -157,6 +162,18 @@ func (f *folder) setFlags(uids []uint32, flags []string, mode FlagMode) {
 		if i := f.find(uid); i >= 0 {
 			m := *f.messages[i]
 			m.Flags = mode.merge(m.Flags, flags)
+			f.messages[i] = &m
+		}
+	}
+	f.version++
+}
+
+func (f *folder) replace(uids []uint32, body blob) {
+	f.messages = slices.Clone(f.messages)
+	for _, uid := range uids {
+		if i := f.find(uid); i >= 0 {
+			m := *f.messages[i]
+			m.body, m.Size = body, body.size()
 			f.messages[i] = &m
 		}
 	}
