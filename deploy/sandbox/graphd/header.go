@@ -2,7 +2,10 @@ package graphd
 
 import (
 	"bytes"
+	"io"
+	"mime"
 	"net/mail"
+	"regexp"
 	"strings"
 )
 
@@ -63,6 +66,12 @@ type recipient struct {
 
 func (r recipient) valid() bool { return !strings.ContainsAny(r.EmailAddress.Address, "<>\r\n,;") }
 
+// parser takes names in any charset: only the addresses count.
+var parser = mail.AddressParser{WordDecoder: &mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}}
+
+// noMembers is a group of nobody: RFC 5322 section 3.4.
+var noMembers = regexp.MustCompile(`^[^:<>@]*:\s*;\s*$`)
+
 // named are the addresses in the fields of a message; ok is false if one of the fields cannot be read.
 func named(raw []byte, fields ...string) (all []string, ok bool) {
 	m, err := mail.ReadMessage(bytes.NewReader(raw))
@@ -71,10 +80,10 @@ func named(raw []byte, fields ...string) (all []string, ok bool) {
 	}
 	for _, field := range fields {
 		for _, value := range m.Header[field] {
-			if strings.TrimSpace(value) == "" {
+			if strings.TrimSpace(value) == "" || noMembers.MatchString(value) {
 				continue
 			}
-			list, err := mail.ParseAddressList(value)
+			list, err := parser.ParseList(strings.ToValidUTF8(value, "?"))
 			if err != nil {
 				return nil, false
 			}

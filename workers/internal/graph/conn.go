@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/web"
 )
 
@@ -42,9 +45,11 @@ func newClient(c Config) (*client, error) {
 type request struct {
 	what     string // for errors: "list messages"
 	method   string
-	url      string // absolute
-	body     any    // sent as JSON; nil = none
-	pageSize int    // how many entries are wanted; 0 = as many as the server likes
+	url      string    // absolute
+	body     any       // sent as JSON; nil = none
+	mime     mail.Body // sent as base64 text; nil = none
+	pageSize int       // how many entries are wanted; 0 = as many as the server likes
+	final    bool      // it sends mail: without an answer nobody knows whether it did
 }
 
 // url is below the mailbox; ids hold characters that must be escaped.
@@ -90,34 +95,46 @@ func (c *client) send(ctx context.Context, r request, t tokenclient.Token) (io.R
 		return nil, fault.New(fault.Temporary, err)
 	}
 	authorize(req, t)
-	res, err := c.http.Do(req)
+	res, err := r.do(c.http, req)
 	if err != nil {
 		cancel(err)
-		return nil, fault.New(fault.Temporary, web.Cause(err))
+		return nil, err
 	}
 	body := web.Body(ctx, res.Body, c.config.Settings.Endpoint.ProtocolTimeout, cancel)
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
 		return body, nil
 	}
 	defer body.Close()
-	return nil, c.refused(res, body)
+	return nil, r.judged(res.StatusCode, c.refused(res, body))
+}
+
+// do sends the request. If the link breaks after its header left us, a final one may have had its effect.
+func (r request) do(h *http.Client, req *http.Request) (*http.Response, error) {
+	var left atomic.Bool
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { left.Store(true) }}
+	res, err := h.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	if err == nil {
+		return res, nil
+	}
+	kind := fault.Temporary
+	if r.final && left.Load() {
+		kind = fault.InDoubt
+	}
+	return nil, fault.New(kind, web.Cause(err))
 }
 
 func (r request) build(ctx context.Context) (*http.Request, error) {
-	var content io.Reader
-	if r.body != nil {
-		b, err := json.Marshal(r.body)
-		if err != nil {
-			return nil, err
-		}
-		content = bytes.NewReader(b)
+	content, length, kind, err := r.content()
+	if err != nil {
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, r.url, content)
 	if err != nil {
 		return nil, err
 	}
-	if r.body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if content != nil {
+		req.ContentLength = length
+		req.Header.Set("Content-Type", kind)
 	}
 	prefer := `IdType="ImmutableId"`
 	if r.pageSize > 0 {
@@ -126,6 +143,22 @@ func (r request) build(ctx context.Context) (*http.Request, error) {
 	req.Header.Set("Prefer", prefer)
 	req.Header.Set("User-Agent", "mailporter") // a tenant's EwsApplicationAccessPolicy allows and blocks by it
 	return req, nil
+}
+
+// content is what the request carries: nil is nothing, not even the length of nothing.
+func (r request) content() (_ io.Reader, length int64, kind string, err error) {
+	switch {
+	case r.mime != nil:
+		src, err := r.mime.Open()
+		if err != nil {
+			return nil, 0, "", fmt.Errorf("open message: %w", err)
+		}
+		return newEncoder(src), encodedLength(r.mime.Size()), "text/plain", nil
+	case r.body != nil:
+		b, err := json.Marshal(r.body)
+		return bytes.NewReader(b), int64(len(b)), "application/json", err
+	}
+	return nil, 0, "", nil
 }
 
 // maxAnswer bounds a JSON answer, in bytes: a page of a thousand entries has half of it.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,6 +33,8 @@ const (
 	noSuchFolder = "NO_SUCH_FOLDER"
 	folderExists = "FOLDER_EXISTS"
 	noDelta      = "NO_DELTA"
+	sendAsDenied = "SEND_AS_DENIED"
+	tooLarge     = "TOO_LARGE"
 )
 
 const (
@@ -39,6 +42,10 @@ const (
 	address = "correct the mailbox's user option: Graph wants the user principal name or the object id, which may differ from the address"
 	licence = "an administrator must give the mailbox a licence, or the mailbox is on premises, where Graph cannot reach it"
 	spam    = "an administrator must release the account, which Exchange blocked for sending spam"
+	sendAs  = "an administrator must grant SendAs for that address, or write the mailbox's own address in From"
+	daily   = "wait for the 24 hour window to move, or spread the mail over more mailboxes"
+	smaller = "send less, or raise the tenant's limit"
+	mend    = "mend the message: Exchange cannot read it"
 )
 
 // replies are asked in order; the first that fits decides. Graph uses the codes of EWS without regard to case.
@@ -46,6 +53,14 @@ var replies = []reply{
 	{code: "syncstatenotfound", kind: fault.CursorLost}, {code: "resyncrequired", kind: fault.CursorLost}, {status: 410, kind: fault.CursorLost},
 	{status: 401, kind: fault.Auth, reason: "TOKEN_REFUSED"},
 	{code: "errorfolderexists", reason: folderExists}, {code: "namealreadyexists", reason: folderExists},
+	{code: "errorsendasdenied", kind: fault.Permanent, reason: sendAsDenied, remedy: sendAs},
+	{code: "errorinvalidrecipients", kind: fault.Permanent, reason: "RECIPIENTS_INVALID", remedy: "correct the addresses: Exchange takes a message for everyone or for nobody"},
+	{code: "errormimecontentinvalid", kind: fault.Permanent, reason: "CONTENT_INVALID", remedy: mend},
+	{code: "errormimecontentinvalidbase64string", kind: fault.Permanent, reason: "CONTENT_INVALID", remedy: mend},
+	{code: "errorexceededmessagelimit", kind: fault.Throttled, after: time.Hour, reason: "DAILY_LIMIT", remedy: daily},
+	{code: "errorexceededmaxrecipientlimit", kind: fault.Throttled, after: time.Hour, reason: "DAILY_LIMIT", remedy: daily},
+	{code: "errorsubmissionquotaexceeded", kind: fault.Throttled, after: time.Hour, reason: "DAILY_LIMIT", remedy: daily},
+	{code: "errormessagesubmissionblocked", reason: "ACCOUNT_BLOCKED", remedy: spam},
 	{status: 403, code: "erroraccountsuspend", reason: "ACCOUNT_BLOCKED", remedy: spam},
 	{status: 403, code: "errorquotaexceeded", reason: "OVER_QUOTA", remedy: "the mailbox's owner must make room in it"},
 	{status: 403, reason: "ACCESS_DENIED", remedy: grant},
@@ -58,7 +73,8 @@ var replies = []reply{
 	{code: "errorinvalididmalformed", kind: fault.Gone}, // an id of another mailbox, or of before an import
 	{code: "errorcontentconversionfailed", kind: fault.Permanent, reason: "UNRENDERABLE"},
 	{code: "errormimecontentconversionfailed", kind: fault.Permanent, reason: "UNRENDERABLE"},
-	{code: "errormessagesizeexceeded", kind: fault.Permanent, reason: "TOO_LARGE"},
+	{code: "errormessagesizeexceeded", kind: fault.Permanent, reason: tooLarge, remedy: smaller},
+	{status: 413, kind: fault.Permanent, reason: tooLarge, remedy: smaller},
 	{status: 429, kind: fault.Throttled, after: 10 * time.Second, reason: "SERVER_THROTTLED"},
 	{status: 509, kind: fault.Throttled, after: time.Minute, reason: "SERVER_THROTTLED"},
 	{code: "errorserverbusy", kind: fault.Throttled, after: 10 * time.Second, reason: "SERVER_BUSY"},
@@ -105,6 +121,15 @@ func (c *client) refused(res *http.Response, body io.Reader) error {
 		return &refusal{e, c.config.host(), claims(res.Header)}
 	}
 	return e
+}
+
+// judged is an answer's meaning for what sends mail: a gateway that gave up says nothing about what it gave up on.
+func (r request) judged(status int, err error) error {
+	var e *fault.Error
+	if r.final && errors.As(err, &e) && (status == http.StatusInternalServerError || status == http.StatusBadGateway || status == http.StatusGatewayTimeout) {
+		e.Kind = fault.InDoubt
+	}
+	return err
 }
 
 // describe tells what was answered: the message names no correspondents, but it is bounded all the same.

@@ -26,6 +26,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	tenant  = "6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506"
 	support = "support@contoso.example"
+	sales   = "sales@contoso.example"
+	office  = "office@contoso.example"
+	shared  = "shared@contoso.example" // others may send as it
 )
 
 // world is a provider with a broker beside it and one mailbox to read.
@@ -50,8 +53,8 @@ func newWorldWith(t *testing.T, change func(*sandbox.Config)) *world {
 	config := sandbox.Config{
 		Tenants: []sandbox.Tenant{{
 			ID: tenant, Domains: []string{"contoso.example"},
-			Apps:  []sandbox.App{{ClientID: "app", Roles: []string{"Mail.ReadWrite"}, Mailboxes: []string{"*"}}},
-			Users: []sandbox.User{{Address: support}},
+			Apps:  []sandbox.App{{ClientID: "app", Roles: []string{"Mail.ReadWrite", "Mail.Send"}, Mailboxes: []string{"*"}, SendAs: []string{shared}}},
+			Users: []sandbox.User{{Address: support}, {Address: sales}, {Address: office}, {Address: shared}},
 		}},
 	}
 	change(&config)
@@ -72,7 +75,7 @@ func newWorldWith(t *testing.T, change func(*sandbox.Config)) *world {
 
 // mint makes a token of the sandbox.
 func (w *world) mint(tokenclient.Ask) (string, time.Time, error) {
-	claims := idp.Claims{Tenant: tenant, Client: "app", Audience: idp.Graph, Roles: []string{"Mail.ReadWrite"}}
+	claims := idp.Claims{Tenant: tenant, Client: "app", Audience: idp.Graph, Roles: []string{"Mail.ReadWrite", "Mail.Send"}}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	token, _, err := w.sandbox.Issuer().Access(claims)
