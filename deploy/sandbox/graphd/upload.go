@@ -83,7 +83,7 @@ func (s *Server) openUpload(c *call) fault.Answer {
 		s.sessions.open = map[string]*upload{}
 	}
 	s.sessions.open[secret] = u
-	return jsonAnswer(http.StatusCreated, u.state(s.config.Base+uploadPath+secret))
+	return jsonAnswer(http.StatusCreated, u.state("https://"+u.call.Host+uploadPath+secret))
 }
 
 // state tells what is expected next.
@@ -147,5 +147,5 @@ func (s *Server) takePart(r *http.Request) fault.Answer {
 	if refused := s.change(u.call, func(d *draft) { d.Attachments = append(d.Attachments, u.file) }); refused != nil {
 		return *refused
 	}
-	return fault.Answer{Status: http.StatusCreated, Header: http.Header{"Location": {s.config.Base + strings.TrimSuffix(r.URL.Path, "/") + "/attachment"}}}
+	return fault.Answer{Status: http.StatusCreated, Header: http.Header{"Location": {"https://" + r.Host + strings.TrimSuffix(r.URL.Path, "/") + "/attachment"}}}
 }

@@ -20,3 +20,10 @@ func TestMailArrives(t *testing.T) { programtest.Fetches(t, fetching) }
 func TestTheRulesAreFollowed(t *testing.T) { programtest.FollowsTheRules(t, fetching) }
 
 func TestMailArrivesWithoutTheBroker(t *testing.T) { programtest.FetchesWithoutTheBroker(t, fetching) }
+
+func TestMailGoesRound(t *testing.T) {
+	programtest.Circle(t, programtest.Both{
+		App: worker.App(), Protocol: tokenclient.Graph, Mechanism: tokenclient.Bearer, Roles: []string{"Mail.ReadWrite", "Mail.Send"},
+		Audience: idp.Graph, Address: func(sb *sandbox.Sandbox) string { return strings.TrimPrefix(sb.GraphURL(), "https://") },
+	})
+}

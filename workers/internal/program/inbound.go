@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -51,37 +50,43 @@ func name(p tokenclient.Protocol) string { return strings.ToLower(p.String()) + 
 // run serves until ctx ends; then the messages that are on their way arrive, and the leases are given back.
 func (p Inbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err error) {
 	f.Health.Expect("broker")
-	store, err := c.State.Open(ctx, f.Log)
+	b, err := open(ctx, f, c)
 	if err != nil {
-		return fmt.Errorf("open state: %w", err)
+		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	sinks, err := openSinks(c.Sinks, store.Deliveries())
+	defer func() { err = errors.Join(err, b.close()) }()
+	board := &inbound.Board{}
+	f.Handle("GET /mailboxes", board)
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer stop()
+	beside.Go(func() { ping(ctx, f.Health, b.store) })
+	return p.fetch(ctx, b, board)
+}
+
+// fetch brings mail in until ctx ends.
+func (p Inbound) fetch(ctx context.Context, b *base, board *inbound.Board) (err error) {
+	sinks, err := openSinks(b.config.Sinks, b.store.Deliveries())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sinks.Close()) }()
-	broker, err := c.Dial(f)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, broker.Close()) }()
-	fleet := p.fleet(f, c, broker, store)
+	fleet := p.fleet(b, board)
 	fleet.Sink = sinks.find
 	var beside sync.WaitGroup
 	defer beside.Wait()
-	beside.Go(func() { ping(ctx, f.Health, store) })
-	if peers := store.Peers(); peers != nil {
-		fleet.Share = inbound.NewShare(peers, p.Protocol.String(), workerName(), f.Log)
+	if peers := b.store.Peers(); peers != nil {
+		fleet.Share = inbound.NewShare(peers, p.Protocol.String(), workerName(), b.frame.Log)
 		if err := fleet.Share.Announce(ctx); err != nil {
-			f.Log.Warn("cannot see the other workers yet", "error", err)
+			b.frame.Log.Warn("cannot see the other workers yet", "error", err)
 		}
 		beside.Go(func() { fleet.Share.Run(ctx) })
 	}
-	err = broker.WatchMailboxes(ctx, p.Protocol, tokenclient.Inbound, func(all []tokenclient.Settings) {
-		f.Log.Info("mailboxes", "count", len(all))
+	err = b.broker.WatchMailboxes(ctx, p.Protocol, tokenclient.Inbound, func(all []tokenclient.Settings) {
+		b.frame.Log.Info("mailboxes", "count", len(all))
 		fleet.Set(ctx, all)
-		f.Health.SetReady("broker", nil)
+		b.frame.Health.SetReady("broker", nil)
 	})
 	fleet.Wait()
 	return err
@@ -93,19 +98,18 @@ func workerName() string {
 	return host + "-" + rand.Text()
 }
 
-func (p Inbound) fleet(f *daemon.Frame, c setup.Config, broker tokenclient.Broker, store setup.Store) *inbound.Fleet {
-	metrics := inbound.NewMetrics(f.Metrics)
-	board := &inbound.Board{Metrics: metrics}
-	f.Handle("GET /mailboxes", board)
-	f.Handle("GET /quarantine", inbound.Listing(store.Quarantine()))
-	f.Metrics.MustRegister(inbound.Count(store.Quarantine()))
+func (p Inbound) fleet(b *base, board *inbound.Board) *inbound.Fleet {
+	metrics := inbound.NewMetrics(b.frame.Metrics)
+	board.Metrics = metrics
+	b.frame.Handle("GET /quarantine", inbound.Listing(b.store.Quarantine()))
+	b.frame.Metrics.MustRegister(inbound.Count(b.store.Quarantine()))
 	return &inbound.Fleet{
 		Protocol: p.Protocol.String(),
 		Source: func(s tokenclient.Settings, folder string) (inbound.Source, error) {
-			return p.Source(c, broker, s, folder)
+			return p.Source(b.config, b.broker, s, folder)
 		},
-		Checkpoints: store.Checkpoints(), Quarantine: store.Quarantine(),
+		Checkpoints: b.store.Checkpoints(), Quarantine: b.store.Quarantine(),
 		Options: inbound.Options{Page: p.Page},
-		Log:     f.Log, Metrics: metrics, Board: board,
+		Log:     b.frame.Log, Metrics: metrics, Board: board,
 	}
 }

@@ -35,21 +35,27 @@ func (p Outbound) App() daemon.App[setup.Config] {
 // run serves until ctx ends; then messages that are coming in are taken, and transactions that run end.
 func (p Outbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err error) {
 	f.Health.Expect("broker", "intake", "state")
-	store, err := c.State.Open(ctx, f.Log)
-	if err != nil {
-		return fmt.Errorf("open state: %w", err)
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	broker, err := c.Dial(f)
+	b, err := open(ctx, f, c)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, broker.Close()) }()
-	w := &sending{Outbound: p, frame: f, config: c, outbox: store.Outbox(), ledger: store.Ledger(), broker: broker}
+	defer func() { err = errors.Join(err, b.close()) }()
+	board := &outbound.Board{}
+	f.Handle("GET /mailboxes", board)
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer stop()
+	beside.Go(func() { ping(ctx, f.Health, b.store) })
+	return p.send(ctx, b, board)
+}
+
+// send takes mail in and sends it until ctx ends.
+func (p Outbound) send(ctx context.Context, b *base, board *outbound.Board) error {
+	w := &sending{Outbound: p, base: b, outbox: b.store.Outbox(), ledger: b.store.Ledger(), board: board}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var parts sync.WaitGroup
-	parts.Go(func() { ping(ctx, f.Health, store) })
 	w.serve(ctx, &parts, stop)
 	parts.Wait()
 	return context.Cause(ctx)
@@ -58,11 +64,10 @@ func (p Outbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err
 // sending is what the parts of a running Outbound share.
 type sending struct {
 	Outbound
-	frame  *daemon.Frame
-	config setup.Config
+	*base
 	outbox outbound.Outbox
 	ledger outbound.Ledger
-	broker *setup.Broker
+	board  *outbound.Board
 }
 
 // serve starts the door, the sender and the watch over mailboxes. stop is called with what must not happen.
@@ -87,9 +92,7 @@ func (w *sending) serve(ctx context.Context, parts *sync.WaitGroup, stop context
 }
 
 func (w *sending) sender() *outbound.Sender {
-	board := &outbound.Board{}
-	w.frame.Handle("GET /mailboxes", board)
-	outbound.Operate(w.frame.Handle, w.outbox, board)
+	outbound.Operate(w.frame.Handle, w.outbox, w.board)
 	return &outbound.Sender{
 		Protocol:  w.Protocol.String(),
 		Outbox:    w.outbox,
@@ -98,6 +101,6 @@ func (w *sending) sender() *outbound.Sender {
 		Options:   outbound.Options{GiveUp: w.config.Retry.GiveUp},
 		Log:       w.frame.Log,
 		Metrics:   outbound.NewMetrics(w.frame.Metrics, w.outbox),
-		Board:     board,
+		Board:     w.board,
 	}
 }

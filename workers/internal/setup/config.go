@@ -1,5 +1,6 @@
 // Package setup reads a worker's file and opens what it names. It is the same file for every worker; a worker that moves
-// mail in has no use for an intake, and one that moves mail out none for sinks, so each says what it takes.
+// mail in has no use for an intake, and one that moves mail out none for sinks, so each says what it takes. A worker that
+// can do both does what its file has a section for.
 package setup
 
 import (
@@ -20,13 +21,14 @@ import (
 	"mailporter/workers/internal/wire"
 )
 
-// Kind says which half of a worker a file is for.
+// Kind says which halves a worker has.
 type Kind int
 
 // The halves.
 const (
 	Inbound  Kind = iota // fetches mail: sinks
 	Outbound             // sends mail: intake, retry
+	Both                 // fetches if there are sinks, sends if there is an intake
 )
 
 // Config is what the file says.
@@ -81,17 +83,28 @@ func Load(path string, kind Kind) (Config, config.Complaints) {
 func read(root *config.Map, kind Kind) Config {
 	c := Config{Broker: readBroker(root.Map("broker")), Admin: root.Address("admin", ""), Roots: readRoots(root)}
 	c.State = readState(root, c.Roots)
-	if kind == Inbound {
+	sends := kind == Outbound || kind == Both && root.Has("intake")
+	fetches := kind == Inbound || kind == Both && (!sends || root.Has("sinks"))
+	if fetches {
 		c.Sinks = readSinks(root, surroundings{c.Roots, c.State})
-		refuse(root, "is for workers that send mail", "intake", "retry")
 	} else {
+		refuse(root, "is for workers that fetch mail", "sinks")
+	}
+	if sends {
 		c.Intake = readIntake(root)
 		c.Retry = readRetry(root.Map("retry"))
-		refuse(root, "is for workers that fetch mail", "sinks")
+	} else {
+		refuse(root, "is for workers that send mail", "intake", "retry")
 	}
 	root.Done()
 	return c
 }
+
+// Fetches says whether the file is for a worker that fetches mail.
+func (c Config) Fetches() bool { return c.Sinks != nil }
+
+// Sends says whether the file is for a worker that sends mail.
+func (c Config) Sends() bool { return c.Intake.Listen != "" }
 
 // refuse complains about options of the other half, which would have no effect here.
 func refuse(root *config.Map, why string, options ...string) {

@@ -134,7 +134,11 @@ type minted struct {
 }
 
 func (m *minted) mint(sb *sandbox.Sandbox, w Inbound) (string, time.Time, error) {
-	token, c, err := sb.Issuer().Access(idp.Claims{Tenant: tenant, Client: "app", Audience: w.Audience, Roles: []string{w.Role}})
+	return m.add(sb.Issuer().Access(idp.Claims{Tenant: tenant, Client: "app", Audience: w.Audience, Roles: []string{w.Role}}))
+}
+
+// add remembers what was made.
+func (m *minted) add(token string, c idp.Claims, err error) (string, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = append(m.all, token)
@@ -164,11 +168,17 @@ func (w Inbound) broker(t *testing.T, sb *sandbox.Sandbox, tokens *minted) *brok
 
 func (w Inbound) sandbox(t *testing.T, life time.Duration) *sandbox.Sandbox {
 	t.Helper()
+	return provider(t, life, w.Role)
+}
+
+// provider is a sandbox with the mailboxes and an application with these permissions, whose tokens live so long.
+func provider(t *testing.T, life time.Duration, roles ...string) *sandbox.Sandbox {
+	t.Helper()
 	sb, err := sandbox.Start(sandbox.Config{
 		TokenLife: life,
 		Tenants: []sandbox.Tenant{{
 			ID: tenant, Domains: []string{"contoso.example"},
-			Apps:  []sandbox.App{{ClientID: "app", Roles: []string{w.Role}, Mailboxes: []string{"*"}}},
+			Apps:  []sandbox.App{{ClientID: "app", Roles: roles, Mailboxes: []string{"*"}}},
 			Users: []sandbox.User{{Address: mailboxes[0]}, {Address: mailboxes[1]}, {Address: unnoticed}},
 		}},
 	})
