@@ -42,6 +42,22 @@ func newEWS(t *testing.T, sb *sandbox.Sandbox, c idp.Claims) *ews {
 
 func (e *ews) do(t *testing.T, body string) (status int, text string) {
 	t.Helper()
+	status, text, err := e.post(t, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, text
+}
+
+// try is for requests whose answer is not to come.
+func (e *ews) try(t *testing.T, body string) error {
+	t.Helper()
+	_, _, err := e.post(t, body)
+	return err
+}
+
+func (e *ews) post(t *testing.T, body string) (status int, text string, err error) {
+	t.Helper()
 	header := ""
 	if e.impersonate != "" {
 		header = "<t:ExchangeImpersonation><t:ConnectingSID><t:SmtpAddress>" + e.impersonate + "</t:SmtpAddress></t:ConnectingSID></t:ExchangeImpersonation>"
@@ -50,7 +66,7 @@ func (e *ews) do(t *testing.T, body string) (status int, text string) {
 		`<s:Header><t:RequestServerVersion Version="Exchange2013_SP1"/>` + header + "</s:Header><s:Body>" + body + "</s:Body></s:Envelope>"
 	req, err := http.NewRequestWithContext(t.Context(), "POST", e.sandbox.EWSURL(), strings.NewReader(envelope))
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	req.Header.Set("Authorization", "Bearer "+e.token)
 	if e.anchor != "" {
@@ -58,14 +74,11 @@ func (e *ews) do(t *testing.T, body string) (status int, text string) {
 	}
 	res, err := e.client.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(b)
+	return res.StatusCode, string(b), err
 }
 
 const syncInbox = `<m:SyncFolderItems><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape></m:ItemShape><m:SyncFolderId><t:DistinguishedFolderId Id="inbox"/></m:SyncFolderId>%s<m:MaxChangesReturned>%d</m:MaxChangesReturned></m:SyncFolderItems>`

@@ -212,7 +212,8 @@ func (s *Sandbox) startEWS() error {
 		return err
 	}
 	s.ews = ewsd.New(ewsd.Config{
-		Directory: s.directory, Issuer: s.issuer, Store: s.store, Faults: s.faults, Concurrency: s.config.Limits.EWSRequests, Log: s.config.Log,
+		Directory: s.directory, Issuer: s.issuer, Store: s.store, Faults: s.faults, Concurrency: s.config.Limits.EWSRequests,
+		PerMinute: s.config.Limits.MessagesPerMinute, MaxSize: s.config.Limits.MessageSize, Log: s.config.Log,
 	})
 	s.serveHTTP("ews", s.ews, secure)
 	return nil

@@ -24,19 +24,39 @@ func isRoot(r folderRef) bool {
 	return r.Distinguished != nil && r.Distinguished.ID == "msgfolderroot"
 }
 
+// folder is a folder of some mailbox that the caller may open.
+type folder struct {
+	mailstore.Folder
+	owner string
+}
+
 // folder finds what a request names.
-func (s *Server) folder(c *call, r folderRef) (mailstore.Folder, bool) {
-	name := ""
+func (s *Server) folder(c *call, r folderRef) (folder, bool) {
 	switch {
-	case r.Distinguished != nil && r.Distinguished.ID == "inbox":
-		name = mailstore.Inbox
 	case r.Distinguished != nil:
-		name = s.config.Store.Used(c.mailbox, distinguished[r.Distinguished.ID])
+		return s.named(c, *r.Distinguished)
 	case r.FolderID != nil:
 		return s.byID(c, r.FolderID.ID)
 	}
-	f, err := s.config.Store.Folder(c.mailbox, name)
-	return f, err == nil && name != ""
+	return folder{}, false
+}
+
+// named finds a folder by what it is for: in the caller's own mailbox, or in the one that is named.
+func (s *Server) named(c *call, r distinguishedRef) (folder, bool) {
+	owner, name := c.mailbox, mailstore.Inbox
+	if r.Mailbox != "" {
+		owner = mailstore.Address(r.Mailbox)
+	}
+	if r.ID != "inbox" {
+		name = s.config.Store.Used(owner, distinguished[r.ID])
+	}
+	f, err := s.config.Store.Folder(owner, name)
+	return folder{f, owner}, err == nil && name != "" && s.opens(c, owner)
+}
+
+// opens tells whether the caller has access to a mailbox beside his own.
+func (s *Server) opens(c *call, owner string) bool {
+	return owner == c.mailbox || c.claims.User != "" && s.config.Directory.MayOpen(c.claims, owner)
 }
 
 // idOfFolder never changes as long as the folder lives.
@@ -44,16 +64,22 @@ func idOfFolder(f mailstore.Folder) string {
 	return base64.StdEncoding.EncodeToString(append([]byte("folder:"), binary.BigEndian.AppendUint32(nil, f.UIDValidity)...))
 }
 
-func (s *Server) byID(c *call, id string) (mailstore.Folder, bool) {
-	all, err := s.config.Store.Folders(c.mailbox)
-	if err != nil {
-		return mailstore.Folder{}, false
+func (s *Server) byID(c *call, id string) (folder, bool) {
+	return s.search(c, func(f mailstore.Folder) bool { return idOfFolder(f) == id })
+}
+
+// search looks through the caller's mailbox and then through those that he has access to.
+func (s *Server) search(c *call, is func(mailstore.Folder) bool) (folder, bool) {
+	for _, owner := range append([]string{c.mailbox}, s.config.Store.Mailboxes()...) {
+		if !s.opens(c, owner) {
+			continue
+		}
+		all, err := s.config.Store.Folders(owner)
+		if i := slices.IndexFunc(all, is); err == nil && i >= 0 {
+			return folder{all[i], owner}, true
+		}
 	}
-	i := slices.IndexFunc(all, func(f mailstore.Folder) bool { return idOfFolder(f) == id })
-	if i < 0 {
-		return mailstore.Folder{}, false
-	}
-	return all[i], true
+	return folder{}, false
 }
 
 func split(path string) (above, display string) {
@@ -83,7 +109,7 @@ func (s *Server) getFolder(c *call) fault.Answer {
 		m.content = "<m:Folders/>"
 		return answers("GetFolder", m)
 	}
-	return answers("GetFolder", message{content: "<m:Folders>" + folderXML(f) + "</m:Folders>"})
+	return answers("GetFolder", message{content: "<m:Folders>" + folderXML(f.Folder) + "</m:Folders>"})
 }
 
 // above is the path of a folder whose children are meant.

@@ -31,25 +31,21 @@ func changeKey(m *mailstore.Message) string {
 
 var errNoID = errors.New("not an id of this server")
 
-func (s *Server) item(c *call, id string) (f mailstore.Folder, m *mailstore.Message, err error) {
+func (s *Server) item(c *call, id string) (f folder, m *mailstore.Message, err error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(id)
 	if err != nil || len(b) != 13 || string(b[:5]) != "item:" {
 		return f, nil, errNoID
 	}
-	all, err := s.config.Store.Folders(c.mailbox)
-	if err != nil {
-		return f, nil, nil
-	}
-	i := slices.IndexFunc(all, func(f mailstore.Folder) bool { return f.UIDValidity == binary.BigEndian.Uint32(b[5:]) })
-	if i < 0 {
+	f, ok := s.search(c, func(f mailstore.Folder) bool { return f.UIDValidity == binary.BigEndian.Uint32(b[5:]) })
+	if !ok {
 		return f, nil, nil
 	}
 	uid := binary.BigEndian.Uint32(b[9:])
-	n, found := slices.BinarySearchFunc(all[i].Messages, uid, func(m *mailstore.Message, uid uint32) int { return int(int64(m.UID) - int64(uid)) })
+	n, found := slices.BinarySearchFunc(f.Messages, uid, func(m *mailstore.Message, uid uint32) int { return int(int64(m.UID) - int64(uid)) })
 	if !found {
 		return f, nil, nil
 	}
-	return all[i], all[i].Messages[n], nil
+	return f, f.Messages[n], nil
 }
 
 // itemXML is a message with the properties that were asked for, in the order of the schema.
@@ -60,6 +56,12 @@ func itemXML(f mailstore.Folder, m *mailstore.Message, sh shape, mime string) st
 	}
 	if sh.has("item:Size") {
 		b += fmt.Sprintf("<t:Size>%d</t:Size>", m.Size)
+	}
+	if sh.has("item:IsSubmitted") {
+		b += fmt.Sprintf("<t:IsSubmitted>%t</t:IsSubmitted>", false) // here nothing waits in the outbox
+	}
+	if sh.has("item:IsDraft") {
+		b += fmt.Sprintf("<t:IsDraft>%t</t:IsDraft>", m.Has(`\Draft`))
 	}
 	if sh.has("message:IsRead") {
 		b += fmt.Sprintf("<t:IsRead>%t</t:IsRead>", m.Has(`\Seen`))
@@ -81,7 +83,7 @@ func (s *Server) getItem(c *call) fault.Answer {
 		case m == nil:
 			all = append(all, noItem)
 		default:
-			all = append(all, getOne(f, m, q.Shape))
+			all = append(all, getOne(f.Folder, m, q.Shape))
 		}
 	}
 	return answers("GetItem", all...)
@@ -99,32 +101,8 @@ func getOne(f mailstore.Folder, m *mailstore.Message, sh shape) message {
 	return message{content: "<m:Items>" + itemXML(f, m, sh, mime) + "</m:Items>"}
 }
 
-// findItem lists a folder by the time of arrival.
-func (s *Server) findItem(c *call) fault.Answer {
-	q := c.soap.Body.FindItem
-	f, ok := s.folder(c, q.Parents)
-	if !ok {
-		return answers("FindItem", noFolder)
-	}
-	all := slices.Clone(f.Messages)
-	slices.SortStableFunc(all, func(a, b *mailstore.Message) int {
-		if q.Order.Order == "Ascending" {
-			return a.Received.Compare(b.Received)
-		}
-		return b.Received.Compare(a.Received)
-	})
-	from := min(max(q.View.Offset, 0), len(all))
-	to := min(from+max(q.View.Max, 1), len(all))
-	items := ""
-	for _, m := range all[from:to] {
-		items += itemXML(f, m, q.Shape, "")
-	}
-	return answers("FindItem", message{content: fmt.Sprintf(`<m:RootFolder IndexedPagingOffset="%d" TotalItemsInView="%d" IncludesLastItemInRange="%t"><t:Items>%s</t:Items></m:RootFolder>`,
-		to, len(all), to == len(all), items)})
-}
-
 // each answers about every item.
-func (s *Server) each(c *call, items []ref, do func(mailstore.Folder, *mailstore.Message) message) (all []message) {
+func (s *Server) each(c *call, items []ref, do func(folder, *mailstore.Message) message) (all []message) {
 	for _, id := range items {
 		f, m, err := s.item(c, id.ID)
 		switch {
@@ -146,8 +124,8 @@ func (s *Server) moveItem(c *call) fault.Answer {
 		m := message{code: "ErrorToFolderNotFound", text: "The destination folder was not found.", content: "<m:Items/>"}
 		return answers("MoveItem", slices.Repeat([]message{m}, max(len(q.Items), 1))...)
 	}
-	return answers("MoveItem", s.each(c, q.Items, func(f mailstore.Folder, m *mailstore.Message) message {
-		moved, err := s.config.Store.Move(c.mailbox, f.Name, []uint32{m.UID}, to.Name)
+	return answers("MoveItem", s.each(c, q.Items, func(f folder, m *mailstore.Message) message {
+		moved, err := s.config.Store.Move(f.owner, f.Name, []uint32{m.UID}, to.Name)
 		if err != nil {
 			return broken
 		}
@@ -156,7 +134,7 @@ func (s *Server) moveItem(c *call) fault.Answer {
 		}
 		now := *m
 		now.UID = moved.To[0]
-		return message{content: "<m:Items>" + itemXML(to, &now, shape{}, "") + "</m:Items>"}
+		return message{content: "<m:Items>" + itemXML(to.Folder, &now, shape{}, "") + "</m:Items>"}
 	})...)
 }
 
@@ -165,12 +143,12 @@ func (s *Server) deleteItem(c *call) fault.Answer {
 	if q.Type == "" || q.Meetings == "" || q.Tasks == "" {
 		return refuse("ErrorSendMeetingCancellationsRequired", "The SendMeetingCancellations attribute is required for Calendar items.", 0)
 	}
-	all := s.each(c, q.Items, func(f mailstore.Folder, m *mailstore.Message) message {
+	all := s.each(c, q.Items, func(f folder, m *mailstore.Message) message {
 		var err error
-		if trash := s.config.Store.Used(c.mailbox, mailstore.UseTrash); q.Type == "MoveToDeletedItems" && trash != "" {
-			_, err = s.config.Store.Move(c.mailbox, f.Name, []uint32{m.UID}, trash)
+		if trash := s.config.Store.Used(f.owner, mailstore.UseTrash); q.Type == "MoveToDeletedItems" && trash != "" {
+			_, err = s.config.Store.Move(f.owner, f.Name, []uint32{m.UID}, trash)
 		} else {
-			_, err = s.config.Store.Expunge(c.mailbox, f.Name, []uint32{m.UID})
+			_, err = s.config.Store.Expunge(f.owner, f.Name, []uint32{m.UID})
 		}
 		if err != nil {
 			return broken
@@ -192,7 +170,7 @@ func (s *Server) updateItem(c *call) fault.Answer {
 	}
 	var all []message
 	for _, change := range q.Changes {
-		all = append(all, s.each(c, []ref{change.Item}, func(f mailstore.Folder, m *mailstore.Message) message {
+		all = append(all, s.each(c, []ref{change.Item}, func(f folder, m *mailstore.Message) message {
 			switch {
 			case change.Item.ChangeKey == "":
 				return message{code: "ErrorChangeKeyRequiredForWriteOperations", text: "The change key is required.", content: "<m:Items/>"}
@@ -205,10 +183,10 @@ func (s *Server) updateItem(c *call) fault.Answer {
 			if *change.IsRead {
 				mode = mailstore.FlagsAdd
 			}
-			if err := s.config.Store.SetFlags(c.mailbox, f.Name, []uint32{m.UID}, mode, []string{`\Seen`}); err != nil {
+			if err := s.config.Store.SetFlags(f.owner, f.Name, []uint32{m.UID}, mode, []string{`\Seen`}); err != nil {
 				return broken
 			}
-			return message{content: "<m:Items>" + itemXML(f, m, shape{}, "") + "</m:Items><m:ConflictResults><t:Count>0</t:Count></m:ConflictResults>"}
+			return message{content: "<m:Items>" + itemXML(f.Folder, m, shape{}, "") + "</m:Items><m:ConflictResults><t:Count>0</t:Count></m:ConflictResults>"}
 		})...)
 	}
 	return answers("UpdateItem", all...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -26,16 +27,21 @@ type Config struct {
 	Faults    *fault.Plan
 	// Concurrency is how many requests a mailbox takes at a time; 0 is any number. Streams of events do not count.
 	Concurrency int
-	Log         *slog.Logger
+	// PerMinute is how many messages a mailbox may send in a minute; more are delayed, not refused. 0 is any number.
+	PerMinute int
+	// MaxSize is the largest message in bytes.
+	MaxSize int64
+	Log     *slog.Logger
 }
 
 // Stats counts what was asked.
 type Stats struct {
 	Requests  int            `json:"requests"`
 	Throttled int            `json:"throttled"`
-	Refused   int            `json:"refused"` // tokens and passwords
-	Streams   int            `json:"streams"` // of events, open now
-	Peak      map[string]int `json:"peak"`    // most requests at a time, by mailbox
+	Refused   int            `json:"refused"`  // tokens and passwords
+	Streams   int            `json:"streams"`  // of events, open now
+	Peak      map[string]int `json:"peak"`     // most requests at a time, by mailbox
+	Accepted  map[string]int `json:"accepted"` // messages, by the mailbox that sent them
 }
 
 // A Server answers requests; it does not listen by itself.
@@ -44,14 +50,17 @@ type Server struct {
 	states        states
 	subscriptions subscriptions
 
+	sending sync.Mutex // held while a message goes out: it goes out once
+
 	mu    sync.Mutex
 	open  map[string]int
+	sent  map[string][]time.Time // of the last minute, by mailbox
 	stats Stats
 }
 
 // New returns a server.
 func New(c Config) *Server {
-	return &Server{config: c, open: map[string]int{}, stats: Stats{Peak: map[string]int{}}}
+	return &Server{config: c, open: map[string]int{}, sent: map[string][]time.Time{}, stats: Stats{Peak: map[string]int{}, Accepted: map[string]int{}}}
 }
 
 // Stats returns the counts so far.
@@ -59,10 +68,7 @@ func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
-	st.Peak = map[string]int{}
-	for k, v := range s.stats.Peak {
-		st.Peak[k] = v
-	}
+	st.Peak, st.Accepted = maps.Clone(st.Peak), maps.Clone(st.Accepted)
 	return st
 }
 
@@ -73,11 +79,12 @@ func (s *Server) Forget() { s.states.forget() }
 type call struct {
 	*http.Request
 	soap    envelope
+	claims  idp.Claims // of the token; zero with a password
 	mailbox string
 }
 
-// maxRequest bounds a request, in bytes.
-const maxRequest = 64 << 20
+// maxRequest bounds a request, in bytes: base64 makes four of three, and there is something around it.
+func (s *Server) maxRequest() int64 { return s.config.MaxSize/3*4 + 1<<20 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +93,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &call{Request: r}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.maxRequest()))
+	var big *http.MaxBytesError
+	if errors.As(err, &big) {
+		http.Error(w, "413", http.StatusRequestEntityTooLarge) // so says the web server in front, without any SOAP
+		return
+	}
 	if err == nil {
 		err = xml.Unmarshal(body, &c.soap)
 	}
@@ -183,6 +195,10 @@ func (c *call) operation() (step string, do operation) {
 		return "delete", (*Server).deleteItem
 	case b.UpdateItem != nil:
 		return "update", (*Server).updateItem
+	case b.CreateItem != nil:
+		return "create", (*Server).createItem
+	case b.SendItem != nil:
+		return "send", (*Server).sendItem
 	case b.Subscribe != nil:
 		return "subscribe", (*Server).subscribe
 	case b.Unsubscribe != nil:
@@ -211,7 +227,7 @@ func (s *Server) admit(c *call) *fault.Answer {
 		case err != nil || !claims.ForExchange():
 			return refusedToken("The token has invalid signature or audience.")
 		}
-		if c.mailbox == "" {
+		if c.claims = claims; c.mailbox == "" {
 			c.mailbox = strings.ToLower(claims.User)
 		}
 	} else {

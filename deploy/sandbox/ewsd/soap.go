@@ -41,6 +41,8 @@ type envelope struct {
 		MoveItem           *moveItem
 		DeleteItem         *deleteItem
 		UpdateItem         *updateItem
+		CreateItem         *createItem
+		SendItem           *sendItem
 		Subscribe          *subscribe
 		GetStreamingEvents *getStreamingEvents
 		Unsubscribe        *unsubscribe
@@ -55,11 +57,51 @@ type ref struct {
 
 // folderRef is FolderId or DistinguishedFolderId.
 type folderRef struct {
-	FolderID      *ref `xml:"FolderId"`
-	Distinguished *struct {
-		ref
-		Mailbox string `xml:"Mailbox>EmailAddress"`
-	} `xml:"DistinguishedFolderId"`
+	FolderID      *ref              `xml:"FolderId"`
+	Distinguished *distinguishedRef `xml:"DistinguishedFolderId"`
+}
+
+// folderRefs are several of them.
+type folderRefs struct {
+	FolderIDs     []ref              `xml:"FolderId"`
+	Distinguished []distinguishedRef `xml:"DistinguishedFolderId"`
+}
+
+// distinguishedRef names a folder by what it is for, in the caller's mailbox unless it says in which.
+type distinguishedRef struct {
+	ID      string `xml:"Id,attr"`
+	Mailbox string `xml:"Mailbox>EmailAddress"`
+}
+
+// extendedField is a property that clients make up.
+type extendedField struct {
+	Set  string `xml:"DistinguishedPropertySetId,attr"`
+	Name string `xml:"PropertyName,attr"`
+	Type string `xml:"PropertyType,attr"`
+}
+
+// known tells whether the sandbox keeps it.
+func (f extendedField) known() bool {
+	return f.Set == "PublicStrings" && f.Name != "" && f.Type == "String"
+}
+
+// key is its name in the store. Exchange takes no notice of a name's case.
+func (f extendedField) key() string { return "PublicStrings/" + strings.ToLower(f.Name) }
+
+// recipients are those of a list; nil if there was no list.
+type recipients struct {
+	Addresses []string `xml:"Mailbox>EmailAddress"`
+}
+
+// isEqualTo compares a field with a constant.
+type isEqualTo struct {
+	Field struct {
+		URI string `xml:"FieldURI,attr"`
+	} `xml:"FieldURI"`
+	Extended *extendedField `xml:"ExtendedFieldURI"`
+	Constant struct {
+		Value string `xml:"Value,attr"`
+	} `xml:"FieldURIOrConstant>Constant"`
 }
 
 type shape struct {
@@ -112,10 +154,11 @@ type (
 			Max    int `xml:"MaxEntriesReturned,attr"`
 			Offset int `xml:"Offset,attr"`
 		} `xml:"IndexedPageItemView"`
-		Order struct {
+		Restriction *isEqualTo `xml:"Restriction>IsEqualTo"`
+		Order       struct {
 			Order string `xml:"Order,attr"`
 		} `xml:"SortOrder>FieldOrder"`
-		Parents folderRef `xml:"ParentFolderIds"`
+		Parents folderRefs `xml:"ParentFolderIds"`
 	}
 	getItem struct {
 		Shape shape `xml:"ItemShape"`
@@ -138,6 +181,26 @@ type (
 			Item   ref   `xml:"ItemId"`
 			IsRead *bool `xml:"Updates>SetItemField>Message>IsRead"`
 		} `xml:"ItemChanges>ItemChange"`
+	}
+	createItem struct {
+		Disposition string     `xml:"MessageDisposition,attr"`
+		Folder      *folderRef `xml:"SavedItemFolderId"`
+		Messages    []mimeItem `xml:"Items>Message"`
+	}
+	mimeItem struct {
+		MIME       string `xml:"MimeContent"` // base64
+		Properties []struct {
+			Field extendedField `xml:"ExtendedFieldURI"`
+			Value string
+		} `xml:"ExtendedProperty"`
+		To  *recipients `xml:"ToRecipients"`
+		Cc  *recipients `xml:"CcRecipients"`
+		Bcc *recipients `xml:"BccRecipients"`
+	}
+	sendItem struct {
+		Save   string     `xml:"SaveItemToFolder,attr"`
+		Items  []ref      `xml:"ItemIds>ItemId"`
+		Folder *folderRef `xml:"SavedItemFolderId"`
 	}
 	subscribe struct {
 		Streaming *struct {

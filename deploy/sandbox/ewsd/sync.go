@@ -76,7 +76,7 @@ func (s *Server) syncItems(c *call) fault.Answer {
 		}
 	}
 	if len(at.pending) == 0 {
-		at = begin(c, f, at, q.Shape)
+		at = begin(c, f.Folder, at, q.Shape)
 	}
 	n := min(q.Max, len(at.pending))
 	next := *at

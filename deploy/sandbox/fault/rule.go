@@ -29,7 +29,9 @@ var steps = map[string][]string{
 	POP3:  {"connect", "capa", "auth", "stat", "list", "uidl", "retr", "top", "dele", "noop", "rset", "quit"},
 	SMTP:  {"connect", "auth", "mail", "rcpt", "data", "accepted"},
 	Graph: {"folders", "list", "delta", "get", "value", "update", "move", "delete", "draft", "attach", "upload", "send"},
-	EWS:   {"folders", "sync", "find", "get", "value", "update", "move", "delete", "subscribe", "events"},
+	EWS: {
+		"folders", "sync", "find", "get", "value", "update", "move", "delete", "create", "send", "subscribe", "events",
+	},
 }
 
 // An Action is what a rule does to a step.
@@ -87,7 +89,8 @@ type Rule struct {
 	// status, create, append, fetch, search, store, copy, move, expunge, idle; pop3 connect, capa, auth, stat, list, uidl, retr, top, dele, noop,
 	// rset, quit; smtp connect, auth, mail, rcpt, data (the
 	// message has come in, nothing is stored), accepted (it is stored, the 250 is not sent yet); graph folders, list, delta,
-	// get, value, update, move, delete, draft, attach, upload, send; ews folders, sync, find, get, value, update, move, delete, subscribe, events.
+	// get, value, update, move, delete, draft, attach, upload, send; ews folders, sync, find, get, value, update, move,
+	// delete, create, send, subscribe, events.
 	Step string `json:"step,omitempty"`
 	// Mailbox is the address that logged in, or the user of a token request.
 	Mailbox string `json:"mailbox,omitempty"`

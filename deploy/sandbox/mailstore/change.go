@@ -3,6 +3,7 @@ package mailstore
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -108,7 +109,7 @@ func (t Target) place(uid uint32) placed {
 	}
 	return placed{
 		Mailbox: Address(t.Mailbox), Folder: folderName(t.Folder), ID: rand.Text(), UID: uid,
-		Flags: canonicalFlags(t.Flags), Received: t.Received,
+		Flags: canonicalFlags(t.Flags), Received: t.Received, Properties: maps.Clone(t.Properties),
 	}
 }
 

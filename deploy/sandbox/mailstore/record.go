@@ -33,6 +33,8 @@ type placed struct {
 	UID      uint32    `json:"uid"`
 	Flags    []string  `json:"flags,omitempty"`
 	Received time.Time `json:"received"`
+
+	Properties map[string]string `json:"properties,omitempty"`
 }
 
 type sent struct {
@@ -115,7 +117,7 @@ func (s *state) applyDeliver(r *record, body blob) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.add(&Message{ID: p.ID, UID: p.UID, Flags: p.Flags, Received: p.Received, Size: body.size(), body: body})
+		f.add(&Message{ID: p.ID, UID: p.UID, Flags: p.Flags, Received: p.Received, Properties: p.Properties, Size: body.size(), body: body})
 		touched = append(touched, p.Mailbox)
 	}
 	if o := r.Out; o != nil {

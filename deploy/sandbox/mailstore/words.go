@@ -58,6 +58,8 @@ type Message struct {
 	// Flags are sorted; system flags are written as RFC 9051 section 2.3.2 writes them.
 	Flags    []string
 	Received time.Time
+	// Properties are what one of the servers keeps with the message, and takes along when it moves or is copied.
+	Properties map[string]string
 	// Size is the length of the raw message in bytes.
 	Size int64
 
@@ -89,6 +91,8 @@ type Target struct {
 	Folder   string
 	Flags    []string
 	Received time.Time
+	// Properties are what one of the servers keeps with the message; may be nil.
+	Properties map[string]string
 }
 
 // An Outbound is a message that left for a domain nobody here is responsible for.
