@@ -27,9 +27,25 @@ const (
 	defaultPort    = 443
 )
 
+// TransportConfig is what the Transports of all mailboxes share. The zero value works.
+type TransportConfig struct {
+	Roots *x509.CertPool // whom to trust; nil = the system's
+}
+
 // Default fills in what the settings leave open.
 func (c Config) Default() Config {
-	e := &c.Settings.Endpoint
+	c.Settings.Endpoint = complete(c.Settings)
+	if c.Settings.Inbound.After == 0 {
+		c.Settings.Inbound.After = tokenclient.Keep
+	}
+	if c.Folder == "" {
+		c.Folder = inbox
+	}
+	return c
+}
+
+func complete(s tokenclient.Settings) tokenclient.Endpoint {
+	e := s.Endpoint
 	if e.ConnectTimeout <= 0 {
 		e.ConnectTimeout = defaultConnect
 	}
@@ -40,30 +56,15 @@ func (c Config) Default() Config {
 		e.Port = defaultPort
 	}
 	if e.User == "" {
-		e.User = c.Settings.Mailbox
+		e.User = s.Mailbox
 	}
-	if c.Settings.Inbound.After == 0 {
-		c.Settings.Inbound.After = tokenclient.Keep
-	}
-	if c.Folder == "" {
-		c.Folder = inbox
-	}
-	return c
+	return e
 }
 
 // Validate joins all complaints.
 func (c Config) Validate() error {
-	var errs []error
-	e, in := c.Settings.Endpoint, c.Settings.Inbound
-	if e.Server == "" || e.Port < 1 || e.Port > 65535 {
-		errs = append(errs, fmt.Errorf("server %q, port %d: name the host of EWS, such as outlook.office365.com", e.Server, e.Port))
-	}
-	if e.Security != tokenclient.TLS {
-		errs = append(errs, fmt.Errorf("pop-connection-security %s: EWS is reached with ssl-tls only", e.Security))
-	}
-	if e.Mechanism != tokenclient.Bearer && e.Mechanism != tokenclient.Basic {
-		errs = append(errs, fmt.Errorf("mechanism %s: EWS takes access tokens (mail.ews.auth.mechanisms: XOAUTH2) or a password", e.Mechanism))
-	}
+	errs := []error{checkEndpoint(c.Settings, c.Broker)}
+	in := c.Settings.Inbound
 	// Exchange's names do not differ by case.
 	if in.After == tokenclient.Move && (in.AfterFolder == "" || strings.EqualFold(in.AfterFolder, c.Folder)) {
 		errs = append(errs, fmt.Errorf("disposition move to %q: name another folder than the one that is read", in.AfterFolder))
@@ -71,7 +72,26 @@ func (c Config) Validate() error {
 	if in.FailedFolder != "" && strings.EqualFold(in.FailedFolder, c.Folder) {
 		errs = append(errs, fmt.Errorf("failed-items-folder-name %q: name another folder than the one that is read", in.FailedFolder))
 	}
-	if c.Broker == nil {
+	return errors.Join(errs...)
+}
+
+// checkEndpoint joins all complaints about how the server is reached.
+func checkEndpoint(s tokenclient.Settings, b tokenclient.Broker) error {
+	var errs []error
+	e, side := s.Endpoint, "pop"
+	if s.Direction == tokenclient.Outbound {
+		side = "smtp"
+	}
+	if e.Server == "" || e.Port < 1 || e.Port > 65535 {
+		errs = append(errs, fmt.Errorf("server %q, port %d: name the host of EWS, such as outlook.office365.com", e.Server, e.Port))
+	}
+	if e.Security != tokenclient.TLS {
+		errs = append(errs, fmt.Errorf("%s-connection-security %s: EWS is reached with ssl-tls only", side, e.Security))
+	}
+	if e.Mechanism != tokenclient.Bearer && e.Mechanism != tokenclient.Basic {
+		errs = append(errs, fmt.Errorf("mechanism %s: EWS takes access tokens (mail.ews.auth.mechanisms: XOAUTH2) or a password", e.Mechanism))
+	}
+	if b == nil {
 		errs = append(errs, errors.New("no broker to ask for credentials"))
 	}
 	return errors.Join(errs...)

@@ -1,13 +1,14 @@
 package ews
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 
 	"mailporter/kit/tokenclient"
@@ -21,26 +22,31 @@ const parallel = 4
 // client speaks to one mailbox.
 type client struct {
 	config Config
+	anchor string // address of the mailbox that requests are about
 	http   *http.Client
 }
 
-func newClient(c Config) (*client, error) {
+// newClient makes one with at most so many connections.
+func newClient(c Config, anchor string, connections int) (*client, error) {
 	e := c.Settings.Endpoint
 	h, err := web.NewClient(web.Options{
-		Roots: c.Roots, Proxy: e.Proxy, ConnectTimeout: e.ConnectTimeout, Silence: e.ProtocolTimeout, Connections: parallel + 1, // one for events
+		Roots: c.Roots, Proxy: e.Proxy, ConnectTimeout: e.ConnectTimeout, Silence: e.ProtocolTimeout, Connections: connections,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &client{config: c, http: h}, nil
+	return &client{config: c, anchor: anchor, http: h}, nil
 }
 
 // request is one operation.
 type request struct {
-	what    string // for errors: "sync folder"
-	body    string // XML
-	cookie  string // of the server that has a subscription; empty = none
-	affine  bool   // ask for such a cookie
+	what    string  // for errors: "sync folder"
+	body    string  // XML, or its beginning
+	upload  *upload // goes into it; nil for none
+	after   string  // XML behind the upload
+	acts    bool    // without an answer nobody knows whether it was done: fault.InDoubt
+	cookie  string  // of the server that has a subscription; empty = none
+	affine  bool    // ask for such a cookie
 	silence time.Duration
 }
 
@@ -57,7 +63,8 @@ func (c *client) open(ctx context.Context, r request) (*http.Response, error) {
 
 func (c *client) send(ctx context.Context, r request, t tokenclient.Token) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := c.build(ctx, r)
+	var connected atomic.Bool
+	req, err := c.build(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}), r)
 	if err != nil {
 		cancel(err)
 		return nil, fault.New(fault.Temporary, err)
@@ -66,7 +73,7 @@ func (c *client) send(ctx context.Context, r request, t tokenclient.Token) (*htt
 	res, err := c.http.Do(req)
 	if err != nil {
 		cancel(err)
-		return nil, fault.New(fault.Temporary, web.Cause(err))
+		return nil, r.unanswered(connected.Load(), web.Cause(err))
 	}
 	silence := r.silence
 	if silence <= 0 {
@@ -77,7 +84,26 @@ func (c *client) send(ctx context.Context, r request, t tokenclient.Token) (*htt
 		return res, nil
 	}
 	defer res.Body.Close()
-	return nil, c.refused(res)
+	return nil, r.refused(c.config.host(), res)
+}
+
+// unanswered is a request that nobody answered. One that never had a connection, or whose body broke off, did nothing.
+func (r request) unanswered(connected bool, err error) error {
+	if cause := r.upload.failure(); cause != nil {
+		return fault.New(fault.Temporary, cause)
+	}
+	if !connected {
+		return fault.New(fault.Temporary, err)
+	}
+	return r.unclear(err)
+}
+
+// unclear is about an answer that did not come, or that nobody understands.
+func (r request) unclear(err error) error {
+	if r.acts {
+		return fault.New(fault.InDoubt, err)
+	}
+	return fault.New(fault.Temporary, err)
 }
 
 func (c *client) build(ctx context.Context, r request) (*http.Request, error) {
@@ -85,12 +111,15 @@ func (c *client) build(ctx context.Context, r request) (*http.Request, error) {
 	if e.Impersonate {
 		impersonate = e.User
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.config.url(), bytes.NewReader(envelope(r.body, impersonate)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.config.url(), nil)
 	if err != nil {
 		return nil, err
 	}
+	if err := r.fill(req, impersonate); err != nil {
+		return nil, err
+	}
 	for name, value := range map[string]string{
-		"Content-Type": "text/xml; charset=utf-8", "Accept": "text/xml", "X-AnchorMailbox": e.User,
+		"Content-Type": "text/xml; charset=utf-8", "Accept": "text/xml", "X-AnchorMailbox": c.anchor,
 		"User-Agent":        "mailporter", // a tenant's EwsApplicationAccessPolicy allows and blocks by it
 		"client-request-id": rand.Text(), "return-client-request-id": "true",
 	} {
@@ -120,20 +149,20 @@ func (c *client) call(ctx context.Context, r request) ([]message, error) {
 func (r request) answers(res *http.Response) ([]message, error) {
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err := errors.Join(err, res.Body.Close()); err != nil {
-		return nil, fault.New(fault.Temporary, fmt.Errorf("%s: %w", r.what, err))
+		return nil, r.unclear(fmt.Errorf("%s: %w", r.what, err))
 	}
 	if len(b) > maxAnswer {
-		return nil, fault.Newf(fault.Temporary, "%s: the answer has more than %d bytes", r.what, maxAnswer)
+		return nil, r.unclear(fmt.Errorf("%s: the answer has more than %d bytes", r.what, maxAnswer))
 	}
 	d, err := parse(b)
 	all := d.Body.Operation.ResponseMessages.All
 	switch {
 	case err != nil:
-		return nil, fault.Newf(fault.Temporary, "%s: the answer is no XML of Exchange's", r.what) // not err: it repeats the answer
+		return nil, r.unclear(fmt.Errorf("%s: the answer is no XML of Exchange's", r.what)) // not err: it repeats the answer
 	case d.Body.Fault != nil:
 		return nil, fmt.Errorf("%s: %w", r.what, d.Body.Fault.fault())
 	case len(all) == 0:
-		return nil, fault.Newf(fault.Temporary, "%s: the answer is about nothing", r.what)
+		return nil, r.unclear(fmt.Errorf("%s: the answer is about nothing", r.what))
 	}
 	return all, nil
 }

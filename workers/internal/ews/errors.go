@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,14 +109,14 @@ const retired = "EWS is disabled for this tenant, mailbox or application: move t
 // maxError bounds what is read of an error, in bytes; proxies answer with pages of HTML.
 const maxError = 256 << 10
 
-// refused classifies an answer that is no 200.
-func (c *client) refused(res *http.Response) error {
+// refused classifies an answer of host's that is no 200.
+func (r request) refused(host string, res *http.Response) error {
 	e := &fault.Error{Kind: fault.Temporary, Err: fmt.Errorf("the server answered %d%s", res.StatusCode, diagnostics(res.Header))}
 	after := web.RetryAfter(res.Header.Get("Retry-After"), time.Now())
 	switch res.StatusCode {
 	case http.StatusUnauthorized:
 		e.Kind, e.Reason = fault.Auth, "TOKEN_REFUSED"
-		return &refusal{e, c.config.host()}
+		return &refusal{e, host}
 	case http.StatusForbidden:
 		e.Reason, e.Remedy = "EWS_DISABLED", retired
 		return e
@@ -125,16 +126,21 @@ func (c *client) refused(res *http.Response) error {
 	case http.StatusServiceUnavailable:
 		e.Kind, e.After, e.Reason = fault.Throttled, cmp.Or(after, 10*time.Second), "SERVER_UNAVAILABLE"
 		return e
+	case http.StatusRequestEntityTooLarge:
+		e.Kind, e.Reason = fault.Permanent, tooLarge
+		return e
 	case 456, 457:
 		e.Reason, e.Remedy = "ACCOUNT_BLOCKED", account
 		return e
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxError))
-	if err != nil {
-		return e
+	if err == nil {
+		if d, err := parse(b); err == nil && d.Body.Fault != nil {
+			return d.Body.Fault.fault()
+		}
 	}
-	if d, err := parse(b); err == nil && d.Body.Fault != nil {
-		return d.Body.Fault.fault()
+	if res.StatusCode >= http.StatusInternalServerError {
+		return r.unclear(e.Err) // a gateway's word: what stands behind it may have done its work
 	}
 	return e
 }
@@ -164,7 +170,7 @@ func (r *refusal) Refusal() tokenclient.Refusal {
 	return tokenclient.Refusal{Kind: tokenclient.RefusedByHTTP, Server: r.server, Reply: r.fault.Err.Error()}
 }
 
-func hasReason(err error, reason string) bool {
+func hasReason(err error, reasons ...string) bool {
 	var e *fault.Error
-	return errors.As(err, &e) && e.Reason == reason
+	return errors.As(err, &e) && slices.Contains(reasons, e.Reason)
 }

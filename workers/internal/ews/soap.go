@@ -9,16 +9,19 @@ import (
 	"time"
 )
 
-// envelope is a request around its body. impersonate is the mailbox to name with an application's own token; empty = none.
-func envelope(body, impersonate string) []byte {
+// opening is a request up to its body. impersonate is the mailbox to name with an application's own token; empty = none.
+func opening(impersonate string) string {
 	header := `<t:RequestServerVersion Version="Exchange2013_SP1"/>`
 	if impersonate != "" {
 		header += "<t:ExchangeImpersonation><t:ConnectingSID><t:SmtpAddress>" + escape(impersonate) + "</t:SmtpAddress></t:ConnectingSID></t:ExchangeImpersonation>"
 	}
-	return []byte(`<?xml version="1.0" encoding="utf-8"?>` +
+	return `<?xml version="1.0" encoding="utf-8"?>` +
 		`<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" xmlns:m="http://schemas.microsoft.com/exchange/services/2006/messages" xmlns:t="http://schemas.microsoft.com/exchange/services/2006/types">` +
-		"<s:Header>" + header + "</s:Header><s:Body>" + body + "</s:Body></s:Envelope>")
+		"<s:Header>" + header + "</s:Header><s:Body>"
 }
+
+// closing is what follows the body.
+const closing = "</s:Body></s:Envelope>"
 
 // escape makes text safe within an element or a quoted attribute.
 func escape(text string) string {
@@ -89,8 +92,9 @@ type item struct {
 		ID        string `xml:"Id,attr"`
 		ChangeKey string `xml:"ChangeKey,attr"`
 	} `xml:"ItemId"`
-	Received time.Time `xml:"DateTimeReceived"`
-	Size     int64
+	Received  time.Time `xml:"DateTimeReceived"`
+	Size      int64
+	Submitted bool `xml:"IsSubmitted"`
 }
 
 type folderXML struct {

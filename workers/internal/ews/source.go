@@ -32,7 +32,7 @@ func New(c Config) (*Source, error) {
 	err := c.Validate()
 	if err == nil {
 		var cl *client
-		if cl, err = newClient(c); err == nil {
+		if cl, err = newClient(c, c.Settings.Endpoint.User, parallel+1); err == nil {
 			return &Source{client: cl, folders: map[string]string{}, ahead: web.Ahead{Parallel: parallel}}, nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/mail"
 )
 
 var update = flag.Bool("update", false, "write the golden requests anew")
@@ -23,25 +25,32 @@ func TestRequests(t *testing.T) {
 	marked := item{}
 	marked.ID.ID, marked.ID.ChangeKey = "AAA+/=", "CCC"
 	folder := `<t:FolderId Id="FFF="/>`
-	for name, body := range map[string]string{
-		"sync-first":    syncBody(inboxID, "", 100),
-		"sync-next":     syncBody(folder, "H4sIAAA=", 512),
-		"get-mime":      mimeBody("AAA+/="),
-		"get-keys":      keysBody([]string{"AAA", "BBB"}),
-		"update":        updateBody([]item{marked, marked}),
-		"delete":        deleteBody([]string{"AAA", "BBB"}),
-		"move":          moveBody(folder, []string{"AAA", "BBB"}),
-		"find-folder":   findFolderBody(rootID, `Bob's "<&> Größe`),
-		"create-folder": createFolderBody(folder, `Bob's "<&> Größe`),
-		"count":         countBody,
-		"oldest":        oldestBody,
-		"subscribe":     subscribeBody(inboxID),
-		"events":        eventsBody("SSS=", 29),
-		"unsubscribe":   unsubscribeBody("SSS="),
+	waiting := draft{Version: version, Mark: "MMM", ID: "AAA+/=", ChangeKey: "CCC"}
+	for name, r := range map[string]request{
+		"sync-first":    {body: syncBody(inboxID, "", 100)},
+		"sync-next":     {body: syncBody(folder, "H4sIAAA=", 512)},
+		"get-mime":      {body: mimeBody("AAA+/=")},
+		"get-keys":      {body: keysBody([]string{"AAA", "BBB"})},
+		"update":        {body: updateBody([]item{marked, marked})},
+		"delete":        {body: deleteBody([]string{"AAA", "BBB"})},
+		"move":          {body: moveBody(folder, []string{"AAA", "BBB"})},
+		"find-folder":   {body: findFolderBody(rootID, `Bob's "<&> Größe`)},
+		"create-folder": {body: createFolderBody(folder, `Bob's "<&> Größe`)},
+		"count":         {body: countBody},
+		"oldest":        {body: oldestBody},
+		"subscribe":     {body: subscribeBody(inboxID)},
+		"events":        {body: eventsBody("SSS=", 29)},
+		"unsubscribe":   {body: unsubscribeBody("SSS=")},
+		"create":        createRequest("", "MMM", nil, mail.Bytes("From: a\r\n\r\n")),
+		"create-bcc":    createRequest("shared&co@example.test", "MMM", []string{"hidden@example.test", `"<&>"@example.test`}, mail.Bytes("From: a\r\n\r\nb")),
+		"send":          sendRequest("", waiting),
+		"send-shared":   sendRequest("shared&co@example.test", waiting),
+		"find":          findRequest("", "MMM"),
+		"find-shared":   findRequest("shared&co@example.test", "MMM"),
 	} {
 		for impersonate, suffix := range map[string]string{"": "", "box&co@example.test": "-impersonated"} {
 			path := filepath.Join("testdata", "requests", name+suffix+".xml")
-			got := envelope(body, impersonate)
+			got := wireForm(t, r, impersonate)
 			if *update {
 				if err := os.WriteFile(path, got, 0o644); err != nil {
 					t.Fatal(err)
@@ -52,6 +61,23 @@ func TestRequests(t *testing.T) {
 			}
 		}
 	}
+}
+
+// wireForm is a request's body as the server gets it.
+func wireForm(t *testing.T, r request, impersonate string) []byte {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://localhost", nil)
+	if err == nil {
+		err = r.fill(req, impersonate)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(req.Body)
+	if err := errors.Join(err, req.Body.Close()); err != nil || int64(len(b)) != req.ContentLength {
+		t.Fatalf("%d bytes, announced %d: %v", len(b), req.ContentLength, err)
+	}
+	return b
 }
 
 func TestClean(t *testing.T) {
