@@ -169,18 +169,9 @@ func (s *Server) sendOne(c *call, id ref, keep folder) message {
 	}
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	f, m, err := s.item(c, id.ID)
-	switch {
-	case err != nil:
-		return message{code: badItem.code, text: badItem.text}
-	case m == nil:
-		return message{code: noItem.code, text: noItem.text}
-	case id.ChangeKey == "":
-		return message{code: "ErrorChangeKeyRequired", text: "The change key is required for this operation."}
-	case id.ChangeKey != changeKey(m):
-		return message{code: "ErrorStaleObject", text: "The send or update operation could not be performed because the change key passed in the request does not match the current change key for the item."}
-	case !m.Has(`\Draft`):
-		return message{code: "ErrorInvalidItemForOperationSendItem", text: "Operation is not supported for items that are no drafts."}
+	f, m, refused := s.sendable(c, id)
+	if refused.code != "" {
+		return refused
 	}
 	raw, err := m.Raw()
 	if err != nil {
@@ -193,6 +184,25 @@ func (s *Server) sendOne(c *call, id ref, keep folder) message {
 		return broken
 	}
 	return message{}
+}
+
+// sendable finds a draft that may be sent.
+func (s *Server) sendable(c *call, id ref) (folder, *mailstore.Message, message) {
+	f, m, err := s.item(c, id.ID)
+	refused := message{}
+	switch {
+	case err != nil:
+		refused = message{code: badItem.code, text: badItem.text}
+	case m == nil:
+		refused = message{code: noItem.code, text: noItem.text}
+	case id.ChangeKey == "":
+		refused = message{code: "ErrorChangeKeyRequired", text: "The change key is required for this operation."}
+	case id.ChangeKey != changeKey(m):
+		refused = message{code: "ErrorStaleObject", text: "The item was changed since its change key was given out."}
+	case !m.Has(`\Draft`):
+		refused = message{code: "ErrorInvalidItemForOperationSendItem", text: "Operation is not supported for items that are no drafts."}
+	}
+	return f, m, refused
 }
 
 // leave takes a draft that was sent out of its folder.
