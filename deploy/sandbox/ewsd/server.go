@@ -86,6 +86,18 @@ type call struct {
 // maxRequest bounds a request, in bytes: base64 makes four of three, and there is something around it.
 func (s *Server) maxRequest() int64 { return s.config.MaxSize/3*4 + 1<<20 }
 
+var errTooLarge = errors.New("the request is too large")
+
+// read takes in a request, to its end in any case: who is refused early would find a broken connection, not an answer.
+func (s *Server) read(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, s.maxRequest()+1))
+	if err == nil && int64(len(body)) > s.maxRequest() {
+		_, err = io.Copy(io.Discard, r.Body)
+		body, err = nil, errors.Join(errTooLarge, err)
+	}
+	return body, err
+}
+
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.URL.Path, Path) || r.Method != http.MethodPost {
@@ -93,15 +105,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &call{Request: r}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.maxRequest()))
-	var big *http.MaxBytesError
-	if errors.As(err, &big) {
+	body, err := s.read(r)
+	switch {
+	case errors.Is(err, errTooLarge):
 		http.Error(w, "413", http.StatusRequestEntityTooLarge) // so says the web server in front, without any SOAP
 		return
+	case err != nil:
+		panic(http.ErrAbortHandler) // whoever hung up in the middle hears nothing
 	}
-	if err == nil {
-		err = xml.Unmarshal(body, &c.soap)
-	}
+	err = xml.Unmarshal(body, &c.soap)
 	step, operation := c.operation()
 	denied := s.admit(c)
 	if err != nil || c.soap.XMLName.Space != envelopeSpace || operation == nil {

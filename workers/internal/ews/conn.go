@@ -1,6 +1,7 @@
 package ews
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -70,14 +71,13 @@ func (c *client) send(ctx context.Context, r request, t tokenclient.Token) (*htt
 		return nil, fault.New(fault.Temporary, err)
 	}
 	authorize(req, t)
+	silence := cmp.Or(r.silence, c.config.Settings.Endpoint.ProtocolTimeout)
+	sent := &paced{ReadCloser: req.Body, silence: silence, cancel: cancel}
+	req.Body = sent
 	res, err := c.http.Do(req)
-	if err != nil {
+	if sent.stop(); err != nil {
 		cancel(err)
-		return nil, r.unanswered(connected.Load(), web.Cause(err))
-	}
-	silence := r.silence
-	if silence <= 0 {
-		silence = c.config.Settings.Endpoint.ProtocolTimeout
+		return nil, r.unanswered(connected.Load(), cmp.Or(silent(ctx), web.Cause(err)))
 	}
 	res.Body = web.Body(ctx, res.Body, silence, cancel)
 	if res.StatusCode == http.StatusOK {

@@ -1,12 +1,15 @@
 package ews_test
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"mailporter/workers/internal/ews"
 	"mailporter/workers/internal/fault"
@@ -23,8 +26,9 @@ type link struct {
 	running  sync.WaitGroup
 
 	mu    sync.Mutex
-	left  [2]int // bytes until it breaks: to the server, and from it; negative = it holds
-	total [2]int // bytes that went over it
+	stall chan struct{} // not nil: it does not break, it stands still until this is closed
+	left  [2]int        // bytes until it breaks: to the server, and from it; negative = it holds
+	total [2]int        // bytes that went over it
 }
 
 const (
@@ -86,7 +90,11 @@ func (k *link) pass(dst, src net.Conn, direction int) {
 	for {
 		n, err := src.Read(b)
 		may := k.spend(direction, n)
-		if _, werr := dst.Write(b[:may]); err != nil || werr != nil || may < n {
+		_, werr := dst.Write(b[:may])
+		if may < n && k.stall != nil {
+			<-k.stall
+		}
+		if err != nil || werr != nil || may < n {
 			return
 		}
 	}
@@ -180,4 +188,21 @@ func TestALinkThatBreaks(t *testing.T) {
 	}
 	w.stand(t, 0, sent, sent)
 	t.Logf("%d messages over links that broke", sent)
+}
+
+// TestALinkThatStandsStill: a server that stops taking a message is given up.
+func TestALinkThatStandsStill(t *testing.T) {
+	w := newOffice(t)
+	s := w.outgoing(t)
+	k := newLink(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Endpoint.Port)))
+	k.stall = make(chan struct{})
+	t.Cleanup(func() { close(k.stall) })
+	s.Endpoint.Port, s.Endpoint.ProtocolTimeout = k.port(t), time.Second
+	k.breakAfter(toServer, 100_000)
+	tr := w.transport(t, s)
+	m := append(note(""), bytes.Repeat([]byte("0123456789\r\n"), 4<<20)...) // more than the system's buffers hold
+	if _, err := tr.Draft(t.Context(), to(sales), m); err == nil || fault.Of(err) != fault.Temporary || !strings.Contains(err.Error(), "silent") {
+		t.Errorf("%v (%s)", err, fault.Of(err))
+	}
+	w.stand(t, 0, 0, 0)
 }

@@ -1,12 +1,14 @@
 package ews
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"mailporter/workers/internal/mail"
 )
@@ -77,6 +79,55 @@ func (r request) fill(req *http.Request, impersonate string) error {
 type around struct {
 	io.Reader
 	io.Closer
+}
+
+// paced bounds the silence of a server that does not take what is sent to it: net/http begins to wait for an answer when all
+// is sent, and has no bound before that.
+type paced struct {
+	io.ReadCloser
+	silence time.Duration
+	cancel  context.CancelCauseFunc
+
+	mu    sync.Mutex
+	timer *time.Timer // nil until the first Read, which comes when there is a connection
+	over  bool
+}
+
+// Read lends the server so much more time.
+func (p *paced) Read(b []byte) (int, error) {
+	p.lend()
+	return p.ReadCloser.Read(b)
+}
+
+func (p *paced) lend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.over:
+	case p.timer == nil:
+		p.timer = time.AfterFunc(p.silence, func() { p.cancel(errNotTaken) })
+	default:
+		p.timer.Reset(p.silence)
+	}
+}
+
+// stop ends it: an answer came, or an error.
+func (p *paced) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over = true; p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+var errNotTaken = errors.New("the server fell silent in the middle of a request")
+
+// silent is errNotTaken if that ended ctx.
+func silent(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause == errNotTaken {
+		return cause
+	}
+	return nil
 }
 
 // piece is how much of a message is encoded at a time, in bytes: a multiple of three, which needs no padding.
