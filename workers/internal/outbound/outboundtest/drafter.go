@@ -168,8 +168,17 @@ func notDrafted(t *testing.T, s *DraftServer, d outbound.Drafter, m Mishap, want
 	s.arrived(t, s.To[0], text(s.Server, "next"))
 }
 
+// draftAnswerLost: a Drafter that can find a draft of which no answer told may go on with it.
 func draftAnswerLost(t *testing.T, s *DraftServer, d outbound.Drafter) {
-	notDrafted(t, s, d, AnswerLost, fault.Temporary)
+	s.Spoil(t, Drafting, AnswerLost)
+	id, err := d.Draft(t.Context(), envelope(s.Server, s.To[0]), text(s.Server, "x"))
+	if err != nil {
+		s.mustFail(t, "draft", err, fault.Temporary)
+		id = s.draft(t, d, "x")
+	}
+	s.arrived(t, s.To[0])
+	s.send(t, d, id)
+	s.arrived(t, s.To[0], text(s.Server, "x"))
 }
 
 func draftRequestLost(t *testing.T, s *DraftServer, d outbound.Drafter) {
