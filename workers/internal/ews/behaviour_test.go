@@ -128,8 +128,7 @@ func TestWhoAsks(t *testing.T) {
 }
 
 func TestPassword(t *testing.T) {
-	const password = "basic-marker-8841"
-	w := newWorldWith(t, func(c *sandbox.Config) { c.Tenants[0].Users[0].Password = password })
+	w := newWorldWith(t, withPassword)
 	w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return password, time.Time{}, nil })
 	s := w.settings(t)
 	s.Endpoint.Mechanism, s.Endpoint.Impersonate = tokenclient.Basic, false

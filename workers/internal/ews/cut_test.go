@@ -53,9 +53,10 @@ func newLink(t *testing.T, server string) *link {
 	return k
 }
 
-func (k *link) port(t *testing.T) int {
+// portOf is the port of host:port.
+func portOf(t *testing.T, address string) int {
 	t.Helper()
-	_, port, err := net.SplitHostPort(k.listener.Addr().String())
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +167,7 @@ func TestALinkThatBreaks(t *testing.T) {
 	w := newOffice(t)
 	s := w.outgoing(t)
 	k := newLink(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Endpoint.Port)))
-	s.Endpoint.Port = k.port(t)
+	s.Endpoint.Port = portOf(t, k.listener.Addr().String())
 	sent, stride := 0, 97
 	if *everyByte {
 		stride = 1
@@ -197,7 +198,7 @@ func TestALinkThatStandsStill(t *testing.T) {
 	k := newLink(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Endpoint.Port)))
 	k.stall = make(chan struct{})
 	t.Cleanup(func() { close(k.stall) })
-	s.Endpoint.Port, s.Endpoint.ProtocolTimeout = k.port(t), time.Second
+	s.Endpoint.Port, s.Endpoint.ProtocolTimeout = portOf(t, k.listener.Addr().String()), time.Second
 	k.breakAfter(toServer, 100_000)
 	tr := w.transport(t, s)
 	m := append(note(""), bytes.Repeat([]byte("0123456789\r\n"), 4<<20)...) // more than the system's buffers hold

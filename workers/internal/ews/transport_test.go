@@ -25,6 +25,9 @@ import (
 const (
 	sales  = "sales@contoso.example"
 	office = "office@contoso.example"
+	shared = "shared@contoso.example"
+
+	password = "basic-marker-8841"
 )
 
 // newOffice is a world with mailboxes that write to each other.
@@ -45,6 +48,43 @@ func (w *world) outgoing(t *testing.T) tokenclient.Settings {
 	s.Direction, s.Inbound = tokenclient.Outbound, tokenclient.InboundSettings{}
 	s.Outbound = tokenclient.OutboundSettings{PoolSize: 3}
 	return s
+}
+
+// shareMailbox opens a shared mailbox to the user of support, and its name.
+func shareMailbox(c *sandbox.Config) {
+	users := c.Tenants[0].Users
+	users[0].FullAccess, users[0].SendAs = []string{shared}, []string{shared}
+	c.Tenants[0].Users = append(users, sandbox.User{Address: shared})
+}
+
+func withPassword(c *sandbox.Config) { c.Tenants[0].Users[0].Password = password }
+
+// as are the settings of the mailbox for a user's token.
+func (w *world) as(t *testing.T, user string) tokenclient.Settings {
+	t.Helper()
+	s := w.outgoing(t)
+	s.Endpoint.Impersonate, s.Endpoint.User = false, user
+	return s
+}
+
+// withPassword are the settings for a server on premises.
+func (w *world) withPassword(t *testing.T) tokenclient.Settings {
+	t.Helper()
+	s := w.as(t, w.mailbox)
+	s.Endpoint.Mechanism = tokenclient.Basic
+	return s
+}
+
+// mintFor lets the broker's tokens say these things.
+func (w *world) mintFor(c idp.Claims) {
+	c.Tenant, c.Audience = tenant, idp.Outlook365
+	w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		token, _, err := w.sandbox.Issuer().Access(c)
+		w.tokens = append(w.tokens, token)
+		return token, time.Now().Add(w.life), err
+	})
 }
 
 // transport makes a Transport with these settings, known to the broker.
@@ -348,7 +388,6 @@ func TestSendLeavesNothingBehind(t *testing.T) {
 
 // TestSenders: who may send as whom, from whose folders.
 func TestSenders(t *testing.T) {
-	const shared = "shared@contoso.example"
 	app := idp.Claims{Client: "app", Roles: []string{"full_access_as_app"}}
 	user := idp.Claims{Client: "app", User: support, Scopes: []string{"EWS.AccessAsUser.All"}}
 	for name, tc := range map[string]struct {
@@ -367,21 +406,11 @@ func TestSenders(t *testing.T) {
 		"a user, in a shared mailbox, as himself": {user, shared, support, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newOffice(t, func(c *sandbox.Config) {
-				tn := &c.Tenants[0]
-				tn.Apps[0].SendAs = []string{shared}
-				tn.Users[0].FullAccess, tn.Users[0].SendAs = []string{shared}, []string{shared}
-				tn.Users = append(tn.Users, sandbox.User{Address: shared})
-			})
-			w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) {
-				c := tc.claims
-				c.Tenant, c.Audience = tenant, idp.Outlook365
-				token, _, err := w.sandbox.Issuer().Access(c)
-				return token, time.Now().Add(time.Hour), err
-			})
+			w := newOffice(t, shareMailbox, func(c *sandbox.Config) { c.Tenants[0].Apps[0].SendAs = []string{shared} })
+			w.mintFor(tc.claims)
 			w.mailbox = tc.mailbox
-			s := w.outgoing(t)
-			s.Endpoint.Impersonate, s.Endpoint.User = tc.claims.User == "", support
+			s := w.as(t, support)
+			s.Endpoint.Impersonate = tc.claims.User == ""
 			raw := mail.Bytes("From: <" + tc.from + ">\r\n\r\n")
 			_, err := w.transport(t, s).Send(t.Context(), to(sales), raw)
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
@@ -396,12 +425,9 @@ func TestSenders(t *testing.T) {
 
 // TestSendWithAPassword is Exchange on premises.
 func TestSendWithAPassword(t *testing.T) {
-	const password = "basic-marker-8841"
-	w := newOffice(t, func(c *sandbox.Config) { c.Tenants[0].Users[0].Password = password })
+	w := newOffice(t, withPassword)
 	w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return password, time.Time{}, nil })
-	s := w.outgoing(t)
-	s.Endpoint.Mechanism, s.Endpoint.Impersonate = tokenclient.Basic, false
-	tr := w.transport(t, s)
+	tr := w.transport(t, w.withPassword(t))
 	if _, err := tr.Send(t.Context(), to(sales), note("")); err != nil {
 		t.Fatal(err)
 	}

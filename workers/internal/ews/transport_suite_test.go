@@ -1,0 +1,119 @@
+package ews_test
+
+import (
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/sandbox/fault"
+	"mailporter/sandbox/idp"
+	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/outbound/outboundtest"
+)
+
+// cause turns the suite's troubles into rules of the sandbox.
+func (w *world) cause(_ *testing.T, what outboundtest.Trouble) {
+	rule := fault.Rule{Step: "send", Count: 1, Action: fault.Reply}
+	switch what {
+	case outboundtest.TryLater:
+		rule.Text = "ErrorMailboxStoreUnavailable"
+		rule.Step = "create"
+	case outboundtest.Throttle:
+		rule.Text, rule.RetryAfter = "ErrorServerBusy", 5*time.Minute
+	case outboundtest.Refuse:
+		rule.Text = "ErrorInvalidRecipients"
+	case outboundtest.CutBefore:
+		rule.Action = fault.Reset
+	case outboundtest.CutAfter:
+		rule.Action = fault.LoseAnswer
+	case outboundtest.RefuseToken:
+		rule.Step, rule.Action = "", fault.RefuseToken
+	case outboundtest.RefuseTokens:
+		rule.Step, rule.Action, rule.Count = "", fault.RefuseToken, 0
+	case outboundtest.TokensExpireSoon:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.life = time.Second + 300*time.Millisecond // less than a moment beyond the margin
+		return
+	}
+	w.fault(rule)
+}
+
+// far is the server that the suite sends to. A password is not replaced when it is refused.
+func (w *world) far(open func(t *testing.T) outbound.Transport, tokens bool) *outboundtest.Server {
+	troubles := []outboundtest.Trouble{
+		outboundtest.TryLater, outboundtest.Throttle, outboundtest.Refuse, outboundtest.CutBefore, outboundtest.CutAfter, outboundtest.RefuseTokens,
+	}
+	if tokens {
+		troubles = append(troubles, outboundtest.RefuseToken, outboundtest.TokensExpireSoon)
+	}
+	return &outboundtest.Server{
+		From: w.mailbox, To: []string{sales, office}, NoOne: "nobody", AllOrNothing: true,
+		Troubles: troubles, Cause: w.cause, Taken: w.inbox, Open: open,
+		Secrets: func() []string { return append(w.secrets(), password) },
+	}
+}
+
+// TestTransport runs the suite as an application, as a user who sends from a shared mailbox, and with a password.
+func TestTransport(t *testing.T) {
+	t.Run("application", func(t *testing.T) {
+		outboundtest.Transport(t, func(t *testing.T) *outboundtest.Server {
+			w := newOffice(t)
+			return w.far(func(t *testing.T) outbound.Transport { return w.transport(t, w.outgoing(t)) }, true)
+		})
+	})
+	t.Run("shared mailbox", func(t *testing.T) {
+		outboundtest.Transport(t, func(t *testing.T) *outboundtest.Server {
+			w := newOffice(t, shareMailbox)
+			w.mintFor(idp.Claims{Client: "app", User: support, Scopes: []string{"EWS.AccessAsUser.All"}})
+			w.mailbox = shared
+			return w.far(func(t *testing.T) outbound.Transport { return w.transport(t, w.as(t, support)) }, true)
+		})
+	})
+	t.Run("password", func(t *testing.T) {
+		outboundtest.Transport(t, func(t *testing.T) *outboundtest.Server {
+			w := newOffice(t, withPassword)
+			w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return password, time.Time{}, nil })
+			return w.far(func(t *testing.T) outbound.Transport { return w.transport(t, w.withPassword(t)) }, false)
+		})
+	})
+}
+
+func TestDrafter(t *testing.T) {
+	outboundtest.Drafter(t, func(t *testing.T) *outboundtest.DraftServer { return newOffice(t).farDrafts(t) })
+}
+
+func (w *world) farDrafts(t *testing.T) *outboundtest.DraftServer {
+	settings := w.outgoing(t)
+	return &outboundtest.DraftServer{
+		Server:  w.far(func(t *testing.T) outbound.Transport { return w.transport(t, settings) }, true),
+		Address: net.JoinHostPort("localhost", strconv.Itoa(settings.Endpoint.Port)),
+		Through: func(t *testing.T, address string) outbound.Drafter {
+			s := settings
+			s.Endpoint.Port = portOf(t, address)
+			return w.transport(t, s)
+		},
+		Spoil:  w.spoil,
+		Drafts: func(t *testing.T) int { return len(w.holds(t, "Drafts")) },
+		Discard: func(t *testing.T) {
+			for _, raw := range w.holds(t, "Drafts") {
+				w.remove(t, "Drafts", raw)
+			}
+		},
+	}
+}
+
+func (w *world) spoil(_ *testing.T, s outboundtest.Step, m outboundtest.Mishap) {
+	rule := fault.Rule{Step: map[outboundtest.Step]string{outboundtest.Drafting: "create", outboundtest.Sending: "send"}[s], Count: 1}
+	switch m {
+	case outboundtest.RequestLost:
+		rule.Action = fault.Reset
+	case outboundtest.AnswerLost:
+		rule.Action = fault.LoseAnswer
+	case outboundtest.ForGood:
+		rule.Action, rule.Text = fault.Reply, "ErrorMimeContentInvalid"
+	}
+	w.fault(rule)
+}
