@@ -88,14 +88,18 @@ func (s *Server) maxRequest() int64 { return s.config.MaxSize/3*4 + 1<<20 }
 
 var errTooLarge = errors.New("the request is too large")
 
-// read takes in a request, to its end in any case: who is refused early would find a broken connection, not an answer.
-func (s *Server) read(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, s.maxRequest()+1))
+// read takes in a request, to its end in any case: who is refused early would find a broken connection, not an answer. What
+// is no XML leaves the call without an envelope.
+func (s *Server) read(c *call) error {
+	body, err := io.ReadAll(io.LimitReader(c.Body, s.maxRequest()+1))
 	if err == nil && int64(len(body)) > s.maxRequest() {
-		_, err = io.Copy(io.Discard, r.Body)
-		body, err = nil, errors.Join(errTooLarge, err)
+		_, err = io.Copy(io.Discard, c.Body)
+		return errors.Join(errTooLarge, err)
 	}
-	return body, err
+	if err == nil && xml.Unmarshal(body, &c.soap) != nil {
+		c.soap = envelope{}
+	}
+	return err
 }
 
 // ServeHTTP implements http.Handler.
@@ -105,18 +109,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &call{Request: r}
-	body, err := s.read(r)
-	switch {
+	switch err := s.read(c); {
 	case errors.Is(err, errTooLarge):
 		http.Error(w, "413", http.StatusRequestEntityTooLarge) // so says the web server in front, without any SOAP
-		return
 	case err != nil:
 		panic(http.ErrAbortHandler) // whoever hung up in the middle hears nothing
+	default:
+		s.serve(w, c)
 	}
-	err = xml.Unmarshal(body, &c.soap)
+}
+
+// serve does what a request asks for.
+func (s *Server) serve(w http.ResponseWriter, c *call) {
 	step, operation := c.operation()
 	denied := s.admit(c)
-	if err != nil || c.soap.XMLName.Space != envelopeSpace || operation == nil {
+	if c.soap.XMLName.Space != envelopeSpace || operation == nil {
 		denied = answer(refuse("ErrorSchemaValidation", "The request failed schema validation.", 0))
 	}
 	rule := s.config.Faults.Take(fault.Point{Target: fault.EWS, Step: step, Mailbox: c.mailbox})
@@ -127,7 +134,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.stream(w, c)
 		return
 	}
-	rule.Serve(w, r, func() fault.Answer {
+	rule.Serve(w, c.Request, func() fault.Answer {
 		switch {
 		case denied != nil:
 			return *denied

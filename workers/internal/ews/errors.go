@@ -133,6 +133,11 @@ func (r request) refused(host string, res *http.Response) error {
 		e.Reason, e.Remedy = "ACCOUNT_BLOCKED", account
 		return e
 	}
+	return r.explained(e, res)
+}
+
+// explained is what the body of an answer says, or e.
+func (r request) explained(e *fault.Error, res *http.Response) error {
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxError))
 	if err == nil {
 		if d, err := parse(b); err == nil && d.Body.Fault != nil {
