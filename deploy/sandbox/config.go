@@ -89,7 +89,7 @@ type Limits struct {
 	GraphRequests int `yaml:"graph-requests"`
 	// EWSRequests is how many a mailbox takes at a time; default 27, -1 is any number.
 	EWSRequests int `yaml:"ews-requests"`
-	// MessageSize is the largest message that SMTP takes, in bytes; default 150 MiB.
+	// MessageSize is the largest message that SMTP and EWS take, in bytes; default 150 MiB.
 	MessageSize int64 `yaml:"message-size"`
 	// IdenticalTokenRequests within five minutes end in AADSTS50196; 0 is any number.
 	IdenticalTokenRequests int `yaml:"identical-token-requests"`

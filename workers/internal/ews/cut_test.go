@@ -17,7 +17,7 @@ import (
 	"mailporter/workers/internal/outbound"
 )
 
-var everyByte = flag.Bool("every-byte", false, "cut the link at every byte, not at every 97th")
+var everyByte = flag.Bool("every-byte", false, "cut the link at every byte, not at every 211th")
 
 // link is a TCP link to the server that breaks once, after so many bytes in one direction.
 type link struct {
@@ -168,7 +168,7 @@ func TestALinkThatBreaks(t *testing.T) {
 	s := w.outgoing(t)
 	k := newLink(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Endpoint.Port)))
 	s.Endpoint.Port = portOf(t, k.listener.Addr().String())
-	sent, stride := 0, 97
+	sent, stride := 0, 211
 	if *everyByte {
 		stride = 1
 	}

@@ -36,8 +36,10 @@ func NewTransport(c TransportConfig, s tokenclient.Settings, b tokenclient.Broke
 		t.owner, anchor = s.Mailbox, s.Mailbox
 	}
 	var err error
-	t.client, err = newClient(Config{Settings: s, Broker: b, Roots: c.Roots}, anchor, cap(t.turns))
-	return t, err
+	if t.client, err = newClient(Config{Settings: s, Broker: b, Roots: c.Roots}, anchor, cap(t.turns)); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // Close implements outbound.Transport.
