@@ -19,7 +19,10 @@ import (
 	"mailporter/sandbox"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain: net/http waits for half a second before it closes on somebody whose request was too large; that is no leak.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 const (
 	tenantID  = "6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506"
