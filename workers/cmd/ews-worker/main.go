@@ -1,19 +1,29 @@
-// Command ews-worker fetches mail over Exchange Web Services and hands it to sinks. Which mailboxes, and with which
-// credentials, the broker says; any number of workers may share them.
+// Command ews-worker fetches mail over Exchange Web Services and hands it to sinks, and takes mail from programs and sends
+// it over them: whichever of both its file says. Which mailboxes, and with which credentials, the broker says; any number of
+// workers may share them.
 package main
 
 import (
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/ews"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/program"
 	"mailporter/workers/internal/setup"
 )
 
 func main() { worker.App().Main() }
 
-var worker = program.Inbound{Protocol: tokenclient.EWS, Source: source}
+var worker = program.Both{Protocol: tokenclient.EWS, Source: source, Transport: transport}
 
 func source(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (inbound.Source, error) {
 	return ews.New(ews.Config{Settings: s, Folder: folder, Broker: b, Roots: c.Roots})
+}
+
+func transport(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error) {
+	t, err := ews.NewTransport(ews.TransportConfig{Roots: c.Roots}, s, b)
+	if err != nil {
+		return nil, err // not t: a nil *Transport is no nil Transport
+	}
+	return t, nil
 }

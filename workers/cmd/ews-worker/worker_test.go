@@ -21,6 +21,13 @@ func TestTheRulesAreFollowed(t *testing.T) { programtest.FollowsTheRules(t, fetc
 
 func TestMailArrivesWithoutTheBroker(t *testing.T) { programtest.FetchesWithoutTheBroker(t, fetching) }
 
+func TestMailGoesRound(t *testing.T) {
+	programtest.Circle(t, programtest.Both{
+		App: worker.App(), Protocol: tokenclient.EWS, Mechanism: tokenclient.Bearer, Roles: []string{"full_access_as_app"}, Audience: idp.Outlook365,
+		Impersonate: true, Address: address,
+	})
+}
+
 func address(sb *sandbox.Sandbox) string {
 	u, err := url.Parse(sb.EWSURL())
 	if err != nil {
