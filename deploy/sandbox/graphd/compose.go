@@ -25,9 +25,16 @@ type draft struct {
 	InternetMessageID string       `json:"internetMessageId"`
 	Headers           []namedValue `json:"internetMessageHeaders"`
 	Attachments       []attachment `json:"attachments"`
+	Properties        []property   `json:"singleValueExtendedProperties"`
 }
 
 type content struct{ ContentType, Content string }
+
+// property is one that JSON has no name for.
+type property struct{ ID, Value string }
+
+// threading are the properties that stand for fields of the header: MS-OXPROPS.
+var threading = map[string]string{"String 0x1042": "In-Reply-To", "String 0x1039": "References"}
 
 type namedValue struct{ Name, Value string }
 
@@ -44,7 +51,7 @@ type attachment struct {
 // The limits of Graph for headers of one's own and for attachments that come in one request.
 const (
 	maxHeaders    = 5
-	maxAttachment = 3 << 20
+	maxAttachment = 3_000_000
 )
 
 func readDraft(c *call) (*draft, *fault.Answer) {
@@ -107,6 +114,11 @@ func (d *draft) mime(mailbox string) []byte {
 	}
 	for _, h := range d.Headers {
 		fmt.Fprintf(&b, "%s: %s\r\n", h.Name, h.Value)
+	}
+	for _, p := range d.Properties {
+		if name, ok := threading[p.ID]; ok {
+			fmt.Fprintf(&b, "%s: %s\r\n", name, p.Value)
+		}
 	}
 	fmt.Fprintf(&b, "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=%q\r\n\r\n", boundary)
 	body := content{"text", ""}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/textproto"
 	"strings"
 
 	"mailporter/workers/internal/fault"
@@ -13,18 +14,19 @@ import (
 // maxRequest is how many bytes of base64 are sent in one request. Graph takes about 4 MB and does not say exactly.
 const maxRequest = 3_500_000
 
-// Draft implements outbound.Drafter. What cannot be sent is refused before anything is in the mailbox.
+// Draft implements outbound.Drafter. What cannot be sent is refused before anything is in the mailbox; what goes wrong
+// later takes the draft with it.
 func (t *Transport) Draft(ctx context.Context, e mail.Envelope, b mail.Body) (string, error) {
-	want, err := t.plan(e, b)
+	h, want, err := t.plan(e, b)
 	if err != nil {
 		return "", err
+	}
+	if encodedLength(b.Size()) > maxRequest {
+		return t.draftParts(ctx, h, want, b)
 	}
 	id, err := t.create(ctx, request{mime: b})
-	if err != nil {
-		return "", err
-	}
-	if want.none() {
-		return id, nil
+	if err != nil || want.none() {
+		return id, err
 	}
 	if err := t.call(ctx, request{what: "address the draft", method: http.MethodPatch, url: t.url("", "messages", id), body: want}, nil); err != nil {
 		t.discard(ctx, id)
@@ -33,26 +35,42 @@ func (t *Transport) Draft(ctx context.Context, e mail.Envelope, b mail.Body) (st
 	return id, nil
 }
 
-// plan says what the draft of a message needs beyond its bytes.
-func (t *Transport) plan(e mail.Envelope, b mail.Body) (want changes, err error) {
-	if err := speakable(e); err != nil {
-		return changes{}, err
-	}
-	h, err := readHeader(b)
+// draftParts makes the draft of a message that is too large for one request.
+func (t *Transport) draftParts(ctx context.Context, h textproto.MIMEHeader, want changes, b mail.Body) (string, error) {
+	m, sizes, err := rebuild(h, b)
 	if err != nil {
-		return changes{}, err
+		return "", err
 	}
-	if n := encodedLength(b.Size()); n > maxRequest {
-		return changes{}, &fault.Error{
-			Kind: fault.Permanent, Reason: tooLarge, Err: fmt.Errorf("the message has %d bytes; Graph takes about %d of MIME", b.Size(), maxRequest/4*3),
-			Remedy: "send this message by SMTP or EWS",
-		}
+	m.From, m.Bcc = want.From, []recipient{}
+	if want.BccRecipients != nil {
+		m.Bcc = *want.BccRecipients
+	} else if hidden, err := addresses(h, "Bcc"); err == nil {
+		m.Bcc = withNames(hidden)
+	}
+	id, err := t.create(ctx, request{body: m})
+	if err != nil {
+		return "", err
+	}
+	if err := t.attachAll(ctx, id, b, sizes); err != nil {
+		t.discard(ctx, id)
+		return "", err
+	}
+	return id, nil
+}
+
+// plan says what the draft of a message needs beyond its bytes.
+func (t *Transport) plan(e mail.Envelope, b mail.Body) (h textproto.MIMEHeader, want changes, err error) {
+	if err := speakable(e); err != nil {
+		return nil, changes{}, err
+	}
+	if h, err = readHeader(b); err != nil {
+		return nil, changes{}, err
 	}
 	if want.From, err = t.sender(h); err != nil {
-		return changes{}, err
+		return nil, changes{}, err
 	}
 	want.BccRecipients, err = reconcile(h, e)
-	return want, err
+	return h, want, err
 }
 
 // speakable refuses addresses that no field could carry.

@@ -292,16 +292,6 @@ func TestSendAnswers(t *testing.T) {
 	}
 }
 
-func TestTooLarge(t *testing.T) {
-	w := newWorld(t)
-	tr := w.transport(t, w.sending(t))
-	b := mail.Bytes("Content-Type: application/pkcs7-mime\r\n\r\n" + strings.Repeat("0123456789\r\n", 300_000))
-	_, err := tr.Send(t.Context(), to(sales), b)
-	if fault.Of(err) != fault.Permanent || w.sandbox.Stats().Graph.Requests != 0 {
-		t.Errorf("%v after %d requests", err, w.sandbox.Stats().Graph.Requests)
-	}
-}
-
 func TestTransportSettings(t *testing.T) {
 	w := newWorld(t)
 	for name, tc := range map[string]struct {
