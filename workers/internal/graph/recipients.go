@@ -137,7 +137,7 @@ func reconcile(h textproto.MIMEHeader, e mail.Envelope) (bcc *[]recipient, err e
 	if n := countMissing(open, wanted); n > 0 {
 		return nil, &fault.Error{
 			Kind: fault.Permanent, Reason: "HEADER_NAMES_OTHERS",
-			Err:    fmt.Errorf("To and Cc name %d whom the envelope leaves out; over Graph a message goes to all whom they name", n),
+			Err:    fmt.Errorf("the fields To and Cc name %d whom the envelope leaves out; over Graph a message goes to all whom they name", n),
 			Remedy: "name the same recipients in both, or send this message by SMTP",
 		}
 	}
@@ -176,12 +176,12 @@ func (t *Transport) sender(h textproto.MIMEHeader) (*recipient, error) {
 	from := list[0]
 	switch {
 	case len(list) > 1:
-		return nil, fault.Newf(fault.Permanent, "From names %d senders; Graph knows one", len(list))
+		return nil, fault.Newf(fault.Permanent, "the field From names %d senders; Graph knows one", len(list))
 	case t.own(from.Address):
 		return nil, nil
 	case !t.config.Settings.Outbound.AllowDelegate:
 		return nil, &fault.Error{
-			Kind: fault.Permanent, Reason: sendAsDenied, Err: errors.New("From names another sender than the mailbox, and Graph would write the mailbox there"),
+			Kind: fault.Permanent, Reason: sendAsDenied, Err: errors.New("the field From names another sender than the mailbox, and Graph would write the mailbox there"),
 			Remedy: "set allow-delegate for this mailbox and let an administrator grant SendAs, or write the mailbox's address in From",
 		}
 	}
