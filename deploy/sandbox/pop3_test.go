@@ -73,7 +73,7 @@ func mailTo(t *testing.T, sb *sandbox.Sandbox, mailbox string, all ...string) {
 	}
 }
 
-func lies(t *testing.T, sb *sandbox.Sandbox, mailbox string) int {
+func waiting(t *testing.T, sb *sandbox.Sandbox, mailbox string) int {
 	t.Helper()
 	f, err := sb.Store().Folder(mailbox, mailstore.Inbox)
 	if err != nil {
@@ -113,7 +113,7 @@ func TestPOP3Session(t *testing.T) {
 	w.send("RETR 2")
 	w.want("-ERR")
 	w.quitted()
-	if n := lies(t, sb, support); n != 1 {
+	if n := waiting(t, sb, support); n != 1 {
 		t.Errorf("%d messages lie there after QUIT", n)
 	}
 	again := popIn(t, sb, support)
@@ -137,7 +137,7 @@ func TestPOP3DeletesAtQuitAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	popAgain(t, sb, support).quitted()
-	if n := lies(t, sb, support); n != 2 {
+	if n := waiting(t, sb, support); n != 2 {
 		t.Errorf("%d messages lie there after a broken connection", n)
 	}
 }
@@ -278,7 +278,7 @@ func TestPOP3DeletesAsGmailIsTold(t *testing.T) {
 			w.send("DELE 1")
 			w.want("+OK")
 			w.quitted()
-			if n := lies(t, sb, gmailUser); n != tc.left {
+			if n := waiting(t, sb, gmailUser); n != tc.left {
 				t.Errorf("%d messages lie in the INBOX, want %d", n, tc.left)
 			}
 			if n := unread(t, sb, gmailUser); n != tc.unread {
@@ -410,7 +410,7 @@ func TestPOP3Faults(t *testing.T) {
 	if rest, err := w.r.ReadString(0); err == nil || rest != "" {
 		t.Errorf("an answer that is lost: %q, %v", rest, err)
 	}
-	if n := lies(t, sb, support); n != 0 {
+	if n := waiting(t, sb, support); n != 0 {
 		t.Errorf("%d messages lie there: the step happens, its answer is lost", n)
 	}
 }
