@@ -17,6 +17,7 @@ import (
 	"mailporter/workers/internal/ews"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/providertest"
 )
 
 func list(t *testing.T, s *ews.Source) []inbound.Item {
@@ -83,7 +84,7 @@ func TestAnswers(t *testing.T) {
 			w := newWorld(t)
 			s := w.source(t, w.settings(t), "INBOX")
 			tc.rule.Step, tc.rule.Action = "sync", sandboxfault.Reply
-			w.fault(tc.rule)
+			w.Fault(tc.rule)
 			_, err := s.List(t.Context(), nil, 10)
 			var e *fault.Error
 			if err == nil || fault.Of(err) != tc.kind || fault.After(err) != tc.after || tc.reason != "" && (!errors.As(err, &e) || e.Reason != tc.reason) {
@@ -111,10 +112,10 @@ func TestWhoAsks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) {
+			w.Broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) {
 				c := tc.claims
 				c.Tenant, c.Audience = tenant, idp.Outlook365
-				token, _, err := w.sandbox.Issuer().Access(c)
+				token, _, err := w.Sandbox.Issuer().Access(c)
 				return token, time.Now().Add(time.Hour), err
 			})
 			s := w.settings(t)
@@ -128,18 +129,18 @@ func TestWhoAsks(t *testing.T) {
 }
 
 func TestPassword(t *testing.T) {
-	w := newWorldWith(t, withPassword)
-	w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return password, time.Time{}, nil })
+	w := newWorld(t)
+	w.Broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return providertest.Password, time.Time{}, nil })
 	s := w.settings(t)
 	s.Endpoint.Mechanism, s.Endpoint.Impersonate = tokenclient.Basic, false
-	w.deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(1))
 	src := w.source(t, s, "INBOX")
 	if got := read(t, src, list(t, src)[0].ID); !bytes.Equal(got, letter(1)) {
 		t.Errorf("%q", got)
 	}
-	w.fault(sandboxfault.Rule{Action: sandboxfault.RefuseToken})
+	w.Fault(sandboxfault.Rule{Action: sandboxfault.RefuseToken})
 	_, err := src.List(t.Context(), nil, 10)
-	if fault.Of(err) != fault.Auth || strings.Contains(err.Error(), password) {
+	if fault.Of(err) != fault.Auth || strings.Contains(err.Error(), providertest.Password) {
 		t.Errorf("a refused password: %v", err)
 	}
 }
@@ -157,10 +158,10 @@ func TestSwitchedOff(t *testing.T) {
 func TestCutContent(t *testing.T) {
 	w := newWorld(t)
 	raw := slices.Concat(letter(1), bytes.Repeat([]byte("0123456789\r\n"), 60_000))
-	w.deliver(t, "INBOX", raw)
+	w.Deliver(t, "INBOX", raw)
 	s := w.source(t, w.settings(t), "INBOX")
 	for _, n := range []int{0, 1, 500, 256 << 10, 500_000, 960_300} {
-		w.fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Cut, Bytes: n, Count: 1})
+		w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Cut, Bytes: n, Count: 1})
 		r, err := s.Open(t.Context(), list(t, s)[0].ID)
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
@@ -180,14 +181,14 @@ func TestReadAhead(t *testing.T) {
 	w := newWorld(t)
 	const n = 30
 	for i := range n {
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 	}
-	w.fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Delay, Delay: 10 * time.Millisecond})
+	w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Delay, Delay: 10 * time.Millisecond})
 	s := w.source(t, w.settings(t), "INBOX")
 	for _, it := range list(t, s) {
 		read(t, s, it.ID)
 	}
-	if st := w.sandbox.Stats().EWS; st.Throttled != 0 || st.Peak[support] > 4 || st.Peak[support] < 2 {
+	if st := w.Sandbox.Stats().EWS; st.Throttled != 0 || st.Peak[support] > 4 || st.Peak[support] < 2 {
 		t.Errorf("%d requests were refused, at most %d ran at a time", st.Throttled, st.Peak[support])
 	}
 }
@@ -197,8 +198,8 @@ func TestFolders(t *testing.T) {
 	w := newWorld(t)
 	s := w.settings(t)
 	s.Inbound.After, s.Inbound.AfterFolder, s.Inbound.FailedFolder = tokenclient.Move, `Bob's <&>/Größe`, "INBOX/Failed"
-	w.deliver(t, "INBOX", letter(1))
-	w.deliver(t, "INBOX", letter(2))
+	w.Deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(2))
 	src := w.source(t, s, "INBOX")
 	items := list(t, src)
 	if err := src.Settle(t.Context(), []string{items[0].ID}); err != nil {
@@ -208,7 +209,7 @@ func TestFolders(t *testing.T) {
 		t.Fatal(moved, err)
 	}
 	for folder, want := range map[string]int{"INBOX": 0, `Bob's <&>/Größe`: 1, "INBOX/Failed": 1} {
-		if got := len(w.holds(t, folder)); got != want {
+		if got := len(w.Holds(t, folder)); got != want {
 			t.Errorf("%s holds %d messages, want %d", folder, got, want)
 		}
 	}
@@ -225,17 +226,17 @@ func TestFolderVanishes(t *testing.T) {
 	s.Inbound.After, s.Inbound.AfterFolder = tokenclient.Move, "Done"
 	src := w.source(t, s, "INBOX")
 	for i := range 2 {
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 		ids := []string{list(t, src)[0].ID}
 		if err := src.Settle(t.Context(), ids); err != nil { // the first time the folder is still remembered
 			if err = src.Settle(t.Context(), ids); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if n := len(w.holds(t, "INBOX")); n != 0 {
+		if n := len(w.Holds(t, "INBOX")); n != 0 {
 			t.Fatalf("%d messages were left", n)
 		}
-		if err := w.sandbox.Store().DropFolder(support, "Done"); err != nil {
+		if err := w.Sandbox.Store().DropFolder(support, "Done"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -247,8 +248,8 @@ func TestJunk(t *testing.T) {
 	if n, oldest, err := src.CountJunk(t.Context()); n != 0 || !oldest.IsZero() || err != nil {
 		t.Errorf("%d since %v, %v", n, oldest, err)
 	}
-	w.deliver(t, "Junk Email", letter(1))
-	w.deliver(t, "Junk Email", letter(2))
+	w.Deliver(t, "Junk Email", letter(1))
+	w.Deliver(t, "Junk Email", letter(2))
 	n, oldest, err := src.CountJunk(t.Context())
 	if n != 2 || !oldest.Equal(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)) || err != nil {
 		t.Errorf("%d since %v, %v", n, oldest, err)
@@ -264,7 +265,7 @@ func TestMarkRead(t *testing.T) {
 	s := w.settings(t)
 	s.Inbound.After = tokenclient.MarkRead
 	for i := range 23 {
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 	}
 	src := w.source(t, s, "INBOX")
 	p, err := src.List(t.Context(), nil, 100)
@@ -278,7 +279,7 @@ func TestMarkRead(t *testing.T) {
 	if err := src.Settle(t.Context(), ids); err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range w.folder(t, "INBOX").Messages {
+	for _, m := range w.Folder(t, "INBOX").Messages {
 		if !m.Has(`\Seen`) {
 			t.Error("a message is not marked")
 		}
@@ -306,11 +307,11 @@ func streams(t *testing.T, w *world, n int) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	late := time.After(time.Minute)
-	for w.sandbox.Stats().EWS.Streams != n {
+	for w.Sandbox.Stats().EWS.Streams != n {
 		select {
 		case <-tick.C:
 		case <-late:
-			t.Fatalf("%d streams are open, want %d", w.sandbox.Stats().EWS.Streams, n)
+			t.Fatalf("%d streams are open, want %d", w.Sandbox.Stats().EWS.Streams, n)
 		}
 	}
 }
@@ -321,7 +322,7 @@ func TestEvents(t *testing.T) {
 	s := w.source(t, w.settings(t), "INBOX")
 	for i := range 3 {
 		done := wait(t, w, s, time.Minute)
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
@@ -359,12 +360,12 @@ func TestSubscriptionLost(t *testing.T) {
 	if err := s.Wait(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	w.fault(sandboxfault.Rule{Step: "events", Action: sandboxfault.Forget, Count: 1})
+	w.Fault(sandboxfault.Rule{Step: "events", Action: sandboxfault.Forget, Count: 1})
 	if err := s.Wait(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	done := wait(t, w, s, time.Minute)
-	w.deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(1))
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -385,7 +386,7 @@ func TestValidate(t *testing.T) {
 	} {
 		s := good
 		tc.change(&s)
-		if _, err := ews.New(ews.Config{Settings: s, Folder: "INBOX", Broker: w.client}); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), support) {
+		if _, err := ews.New(ews.Config{Settings: s, Folder: "INBOX", Broker: w.Client}); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), support) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
 	}

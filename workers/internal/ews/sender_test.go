@@ -25,7 +25,7 @@ func TestSender(t *testing.T) {
 			{Action: fault.Reply, Text: "ErrorInternalServerError"}, {Action: fault.Reply, Status: 504}, {Action: fault.Reply, Text: "ErrorServerBusy", RetryAfter: time.Second},
 		} {
 			r.Step, r.After, r.Count = step, i, 1
-			w.fault(r)
+			w.Fault(r)
 		}
 	}
 	box := &outboundtest.Memory{}
@@ -38,9 +38,9 @@ func TestSender(t *testing.T) {
 	}
 	w.empty(t, box)
 	// A draft may stay behind whose answer was lost and that was not to be found either.
-	w.stand(t, len(w.holds(t, "Drafts")), n, n)
+	w.stand(t, len(w.Holds(t, "Drafts")), n, n)
 	distinct := map[string]bool{}
-	for _, raw := range w.inbox(t, office) {
+	for _, raw := range w.Inbox(t, office) {
 		distinct[string(raw)] = true
 	}
 	if len(distinct) != n {
@@ -52,11 +52,11 @@ func TestSender(t *testing.T) {
 func (w *world) empty(t *testing.T, box *outboundtest.Memory) {
 	t.Helper()
 	settings := w.outgoing(t)
-	w.broker.SetMailboxes(settings)
+	w.Broker.SetMailboxes(settings)
 	s := &outbound.Sender{
 		Protocol: "EWS", Outbox: box, Log: slog.New(slog.DiscardHandler), Board: &outbound.Board{},
 		Transport: func(s tokenclient.Settings) (outbound.Transport, error) {
-			return ews.NewTransport(ews.TransportConfig{Roots: w.sandbox.CertPool()}, s, w.client)
+			return ews.NewTransport(ews.TransportConfig{Roots: w.Sandbox.CertPool()}, s, w.Client)
 		},
 	}
 	s.Set([]tokenclient.Settings{settings})

@@ -26,13 +26,13 @@ func (w *world) distant(t *testing.T) inboundtest.DistantServer {
 	s := w.settings(t)
 	s.Inbound.FailedFolder = "Failed"
 	return inboundtest.DistantServer{
-		SourceServer: w.server(t), Roots: w.sandbox.CertPool(),
+		SourceServer: w.server(t), Roots: w.Sandbox.CertPool(),
 		Address: net.JoinHostPort(s.Endpoint.Server, strconv.Itoa(s.Endpoint.Port)),
 		Reach: func(t *testing.T, after tokenclient.After, port int, roots *x509.CertPool) inbound.Source {
 			s.Inbound.After, s.Endpoint.Port = after, port
-			return w.sourceFrom(t, ews.Config{Settings: s, Folder: "INBOX", Broker: w.client, Roots: roots})
+			return w.sourceFrom(t, ews.Config{Settings: s, Folder: "INBOX", Broker: w.Client, Roots: roots})
 		},
-		Failed: func(t *testing.T) [][]byte { return w.holds(t, s.Inbound.FailedFolder) },
+		Failed: func(t *testing.T) [][]byte { return w.Holds(t, s.Inbound.FailedFolder) },
 	}
 }
 
@@ -43,14 +43,14 @@ func (w *world) server(t *testing.T) inboundtest.SourceServer {
 			s.Inbound.After = after
 			return w.source(t, s, "INBOX")
 		},
-		Deliver:    func(t *testing.T, raw []byte) { w.deliver(t, "INBOX", raw) },
-		Remove:     func(t *testing.T, raw []byte) { w.remove(t, "INBOX", raw) },
-		Holds:      func(t *testing.T) [][]byte { return w.holds(t, "INBOX") },
-		LoseCursor: func(*testing.T) { w.sandbox.ForgetSync() },
+		Deliver:    func(t *testing.T, raw []byte) { w.Deliver(t, "INBOX", raw) },
+		Remove:     func(t *testing.T, raw []byte) { w.Remove(t, "INBOX", raw) },
+		Holds:      func(t *testing.T) [][]byte { return w.Holds(t, "INBOX") },
+		LoseCursor: func(*testing.T) { w.Sandbox.ForgetSync() },
 		RefuseTokens: func(_ *testing.T, n int) {
-			w.fault(fault.Rule{Action: fault.RefuseToken, Count: max(n, 0)})
+			w.Fault(fault.Rule{Action: fault.RefuseToken, Count: max(n, 0)})
 		},
-		Cut:     func(*testing.T) { w.fault(fault.Rule{Step: "delete", Action: fault.LoseAnswer, Count: 1}) },
-		Secrets: w.secrets,
+		Cut:     func(*testing.T) { w.Fault(fault.Rule{Step: "delete", Action: fault.LoseAnswer, Count: 1}) },
+		Secrets: w.Secrets,
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"mailporter/sandbox/idp"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
+	"mailporter/workers/internal/providertest"
 )
 
 // cause turns the suite's troubles into rules of the sandbox.
@@ -33,12 +34,10 @@ func (w *world) cause(_ *testing.T, what outboundtest.Trouble) {
 	case outboundtest.RefuseTokens:
 		rule.Step, rule.Action, rule.Count = "", fault.RefuseToken, 0
 	case outboundtest.TokensExpireSoon:
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.life = time.Second + 300*time.Millisecond // less than a moment beyond the margin
+		w.Live(time.Second + 300*time.Millisecond) // less than a moment beyond the margin
 		return
 	}
-	w.fault(rule)
+	w.Fault(rule)
 }
 
 // far is the server that the suite sends to. A password is not replaced when it is refused.
@@ -50,9 +49,9 @@ func (w *world) far(open func(t *testing.T) outbound.Transport, tokens bool) *ou
 		troubles = append(troubles, outboundtest.RefuseToken, outboundtest.TokensExpireSoon)
 	}
 	return &outboundtest.Server{
-		From: w.mailbox, To: []string{sales, office}, NoOne: "nobody", AllOrNothing: true,
-		Troubles: troubles, Cause: w.cause, Taken: w.inbox, Open: open,
-		Secrets: func() []string { return append(w.secrets(), password) },
+		From: w.Mailbox, To: []string{sales, office}, NoOne: "nobody", AllOrNothing: true,
+		Troubles: troubles, Cause: w.cause, Taken: w.Inbox, Open: open,
+		Secrets: w.Secrets,
 	}
 }
 
@@ -68,14 +67,14 @@ func TestTransport(t *testing.T) {
 		outboundtest.Transport(t, func(t *testing.T) *outboundtest.Server {
 			w := newOffice(t, shareMailbox)
 			w.mintFor(idp.Claims{Client: "app", User: support, Scopes: []string{"EWS.AccessAsUser.All"}})
-			w.mailbox = shared
+			w.Mailbox = shared
 			return w.far(func(t *testing.T) outbound.Transport { return w.transport(t, w.as(t, support)) }, true)
 		})
 	})
 	t.Run("password", func(t *testing.T) {
 		outboundtest.Transport(t, func(t *testing.T) *outboundtest.Server {
-			w := newOffice(t, withPassword)
-			w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return password, time.Time{}, nil })
+			w := newOffice(t)
+			w.Broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return providertest.Password, time.Time{}, nil })
 			return w.far(func(t *testing.T) outbound.Transport { return w.transport(t, w.withPassword(t)) }, false)
 		})
 	})
@@ -96,10 +95,10 @@ func (w *world) farDrafts(t *testing.T) *outboundtest.DraftServer {
 			return w.transport(t, s)
 		},
 		Spoil:  w.spoil,
-		Drafts: func(t *testing.T) int { return len(w.holds(t, "Drafts")) },
+		Drafts: func(t *testing.T) int { return len(w.Holds(t, "Drafts")) },
 		Discard: func(t *testing.T) {
-			for _, raw := range w.holds(t, "Drafts") {
-				w.remove(t, "Drafts", raw)
+			for _, raw := range w.Holds(t, "Drafts") {
+				w.Remove(t, "Drafts", raw)
 			}
 		},
 	}
@@ -115,5 +114,5 @@ func (w *world) spoil(_ *testing.T, s outboundtest.Step, m outboundtest.Mishap) 
 	case outboundtest.ForGood:
 		rule.Action, rule.Text = fault.Reply, "ErrorMimeContentInvalid"
 	}
-	w.fault(rule)
+	w.Fault(rule)
 }

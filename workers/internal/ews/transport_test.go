@@ -20,14 +20,13 @@ import (
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/providertest"
 )
 
 const (
 	sales  = "sales@contoso.example"
 	office = "office@contoso.example"
 	shared = "shared@contoso.example"
-
-	password = "basic-marker-8841"
 )
 
 // newOffice is a world with mailboxes that write to each other.
@@ -57,8 +56,6 @@ func shareMailbox(c *sandbox.Config) {
 	c.Tenants[0].Users = append(users, sandbox.User{Address: shared})
 }
 
-func withPassword(c *sandbox.Config) { c.Tenants[0].Users[0].Password = password }
-
 // as are the settings of the mailbox for a user's token.
 func (w *world) as(t *testing.T, user string) tokenclient.Settings {
 	t.Helper()
@@ -70,7 +67,7 @@ func (w *world) as(t *testing.T, user string) tokenclient.Settings {
 // withPassword are the settings for a server on premises.
 func (w *world) withPassword(t *testing.T) tokenclient.Settings {
 	t.Helper()
-	s := w.as(t, w.mailbox)
+	s := w.as(t, w.Mailbox)
 	s.Endpoint.Mechanism = tokenclient.Basic
 	return s
 }
@@ -78,20 +75,14 @@ func (w *world) withPassword(t *testing.T) tokenclient.Settings {
 // mintFor lets the broker's tokens say these things.
 func (w *world) mintFor(c idp.Claims) {
 	c.Tenant, c.Audience = tenant, idp.Outlook365
-	w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		token, _, err := w.sandbox.Issuer().Access(c)
-		w.tokens = append(w.tokens, token)
-		return token, time.Now().Add(w.life), err
-	})
+	w.Broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return w.MintFor(c) })
 }
 
 // transport makes a Transport with these settings, known to the broker.
 func (w *world) transport(t *testing.T, s tokenclient.Settings) *ews.Transport {
 	t.Helper()
-	w.broker.SetMailboxes(s)
-	tr, err := ews.NewTransport(ews.TransportConfig{Roots: w.sandbox.CertPool()}, s, w.client)
+	w.Broker.SetMailboxes(s)
+	tr, err := ews.NewTransport(ews.TransportConfig{Roots: w.Sandbox.CertPool()}, s, w.Client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,13 +92,6 @@ func (w *world) transport(t *testing.T, s tokenclient.Settings) *ews.Transport {
 		}
 	})
 	return tr
-}
-
-// inbox is what arrived for an address.
-func (w *world) inbox(t *testing.T, address string) [][]byte {
-	t.Helper()
-	other := &world{sandbox: w.sandbox, mailbox: address}
-	return other.holds(t, "INBOX")
 }
 
 // regexpBcc is a Bcc field with its line.
@@ -146,7 +130,7 @@ func look(t *testing.T, tr *ews.Transport, name string, want outbound.Fate) {
 // stand compares how many messages are in the drafts and in the sent items, and how many arrived at sales.
 func (w *world) stand(t *testing.T, drafts, sent, arrived int) {
 	t.Helper()
-	got := []int{len(w.holds(t, "Drafts")), len(w.holds(t, "Sent Items")), len(w.inbox(t, sales))}
+	got := []int{len(w.Holds(t, "Drafts")), len(w.Holds(t, "Sent Items")), len(w.Inbox(t, sales))}
 	if want := []int{drafts, sent, arrived}; !slices.Equal(got, want) {
 		t.Errorf("drafts, sent items and arrived are %v, want %v", got, want)
 	}
@@ -179,7 +163,7 @@ func TestWhoGetsIt(t *testing.T) {
 				if fault.Of(err) != fault.Permanent || !errors.As(err, &e) || e.Reason != "HEADER_RECIPIENTS" || !strings.Contains(err.Error(), tc.wrong) {
 					t.Errorf("%v, want %q", err, tc.wrong)
 				}
-				if n := w.sandbox.Stats().EWS.Requests; n != 0 {
+				if n := w.Sandbox.Stats().EWS.Requests; n != 0 {
 					t.Errorf("%d requests were made", n)
 				}
 				return
@@ -197,7 +181,7 @@ func (w *world) gotIt(t *testing.T, all []string, sent []byte) {
 	t.Helper()
 	seen := regexpBcc.ReplaceAll(sent, nil)
 	for _, a := range []string{sales, office} {
-		got, n := w.inbox(t, a), 0
+		got, n := w.Inbox(t, a), 0
 		if slices.Contains(all, a) {
 			n = 1
 		}
@@ -205,12 +189,12 @@ func (w *world) gotIt(t *testing.T, all []string, sent []byte) {
 			t.Errorf("%s has %q", a, got)
 		}
 	}
-	for _, out := range w.sandbox.Outbound() {
+	for _, out := range w.Sandbox.Outbound() {
 		if !slices.Equal(out.To, all) {
 			t.Errorf("sent to %q", out.To)
 		}
 	}
-	if kept := w.holds(t, "Sent Items"); len(kept) != 1 || !bytes.Equal(kept[0], sent) {
+	if kept := w.Holds(t, "Sent Items"); len(kept) != 1 || !bytes.Equal(kept[0], sent) {
 		t.Errorf("sent items: %q", kept)
 	}
 }
@@ -249,7 +233,7 @@ func TestADraftThatMoved(t *testing.T) {
 			})
 		}, noError, outbound.Gone, 1},
 		"removed": {func(t *testing.T, w *world, _ *ews.Transport, _ string) {
-			w.remove(t, "Drafts", note(""))
+			w.Remove(t, "Drafts", note(""))
 		}, fault.InDoubt, outbound.Vanished, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -262,7 +246,7 @@ func TestADraftThatMoved(t *testing.T) {
 				t.Errorf("send: %v (%s)", err, fault.Of(err))
 			}
 			look(t, tr, draft, tc.fate)
-			if n := len(w.inbox(t, sales)); n != tc.arrived {
+			if n := len(w.Inbox(t, sales)); n != tc.arrived {
 				t.Errorf("%d arrived, want %d", n, tc.arrived)
 			}
 		})
@@ -275,11 +259,11 @@ const noError fault.Kind = -1
 // change does something to the only draft.
 func (w *world) change(t *testing.T, do func(*mailstore.Store, uint32) error) {
 	t.Helper()
-	f := w.folder(t, "Drafts")
+	f := w.Folder(t, "Drafts")
 	if len(f.Messages) != 1 {
 		t.Fatalf("%d drafts", len(f.Messages))
 	}
-	if err := do(w.sandbox.Store(), f.Messages[0].UID); err != nil {
+	if err := do(w.Sandbox.Store(), f.Messages[0].UID); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -288,21 +272,21 @@ func (w *world) change(t *testing.T, do func(*mailstore.Store, uint32) error) {
 func TestLostAnswers(t *testing.T) {
 	w := newOffice(t)
 	tr := w.transport(t, w.outgoing(t))
-	w.fault(sandboxfault.Rule{Step: "create", Action: sandboxfault.LoseAnswer, Count: 1})
+	w.Fault(sandboxfault.Rule{Step: "create", Action: sandboxfault.LoseAnswer, Count: 1})
 	draft := drafted(t, tr) // the draft is there, and found
 	w.stand(t, 1, 0, 0)
-	w.fault(sandboxfault.Rule{Step: "send", Action: sandboxfault.Reset, Count: 1})
+	w.Fault(sandboxfault.Rule{Step: "send", Action: sandboxfault.Reset, Count: 1})
 	if err := tr.SendDraft(t.Context(), draft); fault.Of(err) != fault.InDoubt {
 		t.Errorf("cut before it was sent: %v", err)
 	}
 	look(t, tr, draft, outbound.Waiting)
-	w.fault(sandboxfault.Rule{Step: "send", Action: sandboxfault.LoseAnswer, Count: 1})
+	w.Fault(sandboxfault.Rule{Step: "send", Action: sandboxfault.LoseAnswer, Count: 1})
 	if err := tr.SendDraft(t.Context(), draft); fault.Of(err) != fault.InDoubt {
 		t.Errorf("cut after it was sent: %v", err)
 	}
 	look(t, tr, draft, outbound.Gone)
 	w.stand(t, 0, 1, 1)
-	w.fault(sandboxfault.Rule{Step: "create", Action: sandboxfault.Reset, Count: 1})
+	w.Fault(sandboxfault.Rule{Step: "create", Action: sandboxfault.Reset, Count: 1})
 	if _, err := tr.Draft(t.Context(), to(sales), note("")); err == nil || fault.Of(err) != fault.Temporary {
 		t.Errorf("a draft that was never made: %v", err)
 	}
@@ -359,7 +343,7 @@ func TestSendingAnswers(t *testing.T) {
 			w := newOffice(t)
 			tr := w.transport(t, w.outgoing(t))
 			tc.rule.Step, tc.rule.Action = tc.step, sandboxfault.Reply
-			w.fault(tc.rule)
+			w.Fault(tc.rule)
 			draft, err := tr.Draft(t.Context(), to(sales), note(""))
 			if tc.step == "send" && err == nil {
 				err = tr.SendDraft(t.Context(), draft)
@@ -379,7 +363,7 @@ func TestSendingAnswers(t *testing.T) {
 func TestSendLeavesNothingBehind(t *testing.T) {
 	w := newOffice(t)
 	tr := w.transport(t, w.outgoing(t))
-	w.fault(sandboxfault.Rule{Step: "send", Action: sandboxfault.Reply, Text: "ErrorServerBusy"})
+	w.Fault(sandboxfault.Rule{Step: "send", Action: sandboxfault.Reply, Text: "ErrorServerBusy"})
 	if _, err := tr.Send(t.Context(), to(sales), note("")); fault.Of(err) != fault.Throttled {
 		t.Errorf("%v", err)
 	}
@@ -408,7 +392,7 @@ func TestSenders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newOffice(t, shareMailbox, func(c *sandbox.Config) { c.Tenants[0].Apps[0].SendAs = []string{shared} })
 			w.mintFor(tc.claims)
-			w.mailbox = tc.mailbox
+			w.Mailbox = tc.mailbox
 			s := w.as(t, support)
 			s.Endpoint.Impersonate = tc.claims.User == ""
 			raw := mail.Bytes("From: <" + tc.from + ">\r\n\r\n")
@@ -416,8 +400,8 @@ func TestSenders(t *testing.T) {
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("%v, want %q", err, tc.want)
 			}
-			if n := map[bool]int{true: 1}[tc.want == ""]; len(w.holds(t, "Sent Items")) != n || len(w.inbox(t, sales)) != n {
-				t.Errorf("%d sent, %d arrived, want %d", len(w.holds(t, "Sent Items")), len(w.inbox(t, sales)), n)
+			if n := map[bool]int{true: 1}[tc.want == ""]; len(w.Holds(t, "Sent Items")) != n || len(w.Inbox(t, sales)) != n {
+				t.Errorf("%d sent, %d arrived, want %d", len(w.Holds(t, "Sent Items")), len(w.Inbox(t, sales)), n)
 			}
 		})
 	}
@@ -425,15 +409,15 @@ func TestSenders(t *testing.T) {
 
 // TestSendWithAPassword is Exchange on premises.
 func TestSendWithAPassword(t *testing.T) {
-	w := newOffice(t, withPassword)
-	w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return password, time.Time{}, nil })
+	w := newOffice(t)
+	w.Broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return providertest.Password, time.Time{}, nil })
 	tr := w.transport(t, w.withPassword(t))
 	if _, err := tr.Send(t.Context(), to(sales), note("")); err != nil {
 		t.Fatal(err)
 	}
 	w.stand(t, 0, 1, 1)
-	w.fault(sandboxfault.Rule{Action: sandboxfault.RefuseToken})
-	if _, err := tr.Send(t.Context(), to(sales), note("")); fault.Of(err) != fault.Auth || strings.Contains(err.Error(), password) {
+	w.Fault(sandboxfault.Rule{Action: sandboxfault.RefuseToken})
+	if _, err := tr.Send(t.Context(), to(sales), note("")); fault.Of(err) != fault.Auth || strings.Contains(err.Error(), providertest.Password) {
 		t.Errorf("a refused password: %v", err)
 	}
 }
@@ -444,7 +428,7 @@ func TestPool(t *testing.T) {
 	s := w.outgoing(t)
 	s.Outbound.PoolSize = 2
 	tr := w.transport(t, s)
-	w.fault(sandboxfault.Rule{Action: sandboxfault.Delay, Delay: 10 * time.Millisecond})
+	w.Fault(sandboxfault.Rule{Action: sandboxfault.Delay, Delay: 10 * time.Millisecond})
 	var all sync.WaitGroup
 	for range 12 {
 		all.Go(func() {
@@ -454,7 +438,7 @@ func TestPool(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if st := w.sandbox.Stats().EWS; st.Peak[support] > 2 {
+	if st := w.Sandbox.Stats().EWS; st.Peak[support] > 2 {
 		t.Errorf("%d requests ran at a time", st.Peak[support])
 	}
 	w.stand(t, 0, 12, 12)
@@ -470,7 +454,7 @@ func TestForeignDrafts(t *testing.T) {
 			t.Errorf("%.40q: %v", name, err)
 		}
 	}
-	if n := w.sandbox.Stats().EWS.Requests; n != 0 {
+	if n := w.Sandbox.Stats().EWS.Requests; n != 0 {
 		t.Errorf("%d requests were made", n)
 	}
 }

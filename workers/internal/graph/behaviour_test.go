@@ -83,7 +83,7 @@ func TestAnswers(t *testing.T) {
 			w := newWorld(t)
 			s := w.source(t, w.settings(t), "INBOX")
 			tc.rule.Step, tc.rule.Action = "delta", sandboxfault.Reply
-			w.fault(tc.rule)
+			w.Fault(tc.rule)
 			_, err := s.List(t.Context(), nil, 10)
 			var e *fault.Error
 			if err == nil || fault.Of(err) != tc.kind || fault.After(err) != tc.after || tc.reason != "" && (!errors.As(err, &e) || e.Reason != tc.reason) {
@@ -103,11 +103,11 @@ func TestChallenge(t *testing.T) {
 	if len(list(t, s)) != 0 {
 		t.Fatal("the folder is not empty")
 	}
-	if err := w.sandbox.Issuer().RevokeToken(w.secrets()[0]); err != nil {
+	if err := w.Sandbox.Issuer().RevokeToken(w.Secrets()[0]); err != nil {
 		t.Fatal(err)
 	}
 	list(t, s) // with another token
-	got := w.broker.Rejections()
+	got := w.Broker.Rejections()
 	if len(got) != 1 || got[0].Refusal.Kind != tokenclient.RefusedByClaims || !strings.HasPrefix(got[0].Refusal.Server, "localhost:") ||
 		!strings.Contains(got[0].Refusal.Reply, "InvalidAuthenticationToken") {
 		t.Errorf("reported: %+v", got)
@@ -118,10 +118,10 @@ func TestChallenge(t *testing.T) {
 func TestCutContent(t *testing.T) {
 	w := newWorld(t)
 	raw := slices.Concat(letter(1), bytes.Repeat([]byte("0123456789\r\n"), 60_000))
-	w.deliver(t, "INBOX", raw)
+	w.Deliver(t, "INBOX", raw)
 	s := w.source(t, w.settings(t), "INBOX")
 	for _, n := range []int{0, 1, 100, 256 << 10, 300_000, len(raw) - 1} {
-		w.fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Cut, Bytes: n, Count: 1})
+		w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Cut, Bytes: n, Count: 1})
 		r, err := s.Open(t.Context(), list(t, s)[0].ID)
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
@@ -139,11 +139,11 @@ func TestCutContent(t *testing.T) {
 // TestSilentContent: a server that stops in the middle of a message is left.
 func TestSilentServer(t *testing.T) {
 	w := newWorld(t)
-	w.deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(1))
 	settings := w.settings(t)
 	settings.Endpoint.ProtocolTimeout = 100 * time.Millisecond
 	s := w.source(t, settings, "INBOX")
-	w.fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Stall})
+	w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Stall})
 	_, err := s.Open(t.Context(), list(t, s)[0].ID)
 	if err == nil || fault.Of(err) != fault.Temporary {
 		t.Errorf("silence is %v", err)
@@ -156,9 +156,9 @@ func TestReadAhead(t *testing.T) {
 	w := newWorld(t)
 	const n = 40
 	for i := range n {
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 	}
-	w.fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Delay, Delay: 10 * time.Millisecond})
+	w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Delay, Delay: 10 * time.Millisecond})
 	s := w.source(t, w.settings(t), "INBOX")
 	got := map[string]bool{}
 	for i, it := range list(t, s) {
@@ -169,7 +169,7 @@ func TestReadAhead(t *testing.T) {
 	if len(got) < n*6/7-1 {
 		t.Errorf("%d messages", len(got))
 	}
-	st := w.sandbox.Stats().Graph
+	st := w.Sandbox.Stats().Graph
 	if st.Throttled != 0 || st.Peak[support] > 4 || st.Peak[support] < 2 {
 		t.Errorf("%d requests were refused, at most %d ran at a time", st.Throttled, st.Peak[support])
 	}
@@ -180,8 +180,8 @@ func TestFolders(t *testing.T) {
 	w := newWorld(t)
 	s := w.settings(t)
 	s.Inbound.After, s.Inbound.AfterFolder, s.Inbound.FailedFolder = tokenclient.Move, "Bob's/Größe", "INBOX/Failed"
-	w.deliver(t, "INBOX", letter(1))
-	w.deliver(t, "INBOX", letter(2))
+	w.Deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(2))
 	src := w.source(t, s, "INBOX")
 	items := list(t, src)
 	if err := src.Settle(t.Context(), []string{items[0].ID}); err != nil {
@@ -191,7 +191,7 @@ func TestFolders(t *testing.T) {
 		t.Fatal(moved, err)
 	}
 	for folder, want := range map[string]int{"INBOX": 0, "Bob's/Größe": 1, "INBOX/Failed": 1} {
-		if got := len(w.holds(t, folder)); got != want {
+		if got := len(w.Holds(t, folder)); got != want {
 			t.Errorf("%s holds %d messages, want %d", folder, got, want)
 		}
 	}
@@ -212,14 +212,14 @@ func TestFolderVanishes(t *testing.T) {
 	s.Inbound.After, s.Inbound.AfterFolder = tokenclient.Move, "Done"
 	src := w.source(t, s, "INBOX")
 	for i := range 2 {
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 		ids := []string{list(t, src)[0].ID}
 		if err := src.Settle(t.Context(), ids); err != nil { // the first time the folder is still remembered
 			if err = src.Settle(t.Context(), ids); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := w.sandbox.Store().DropFolder(support, "Done"); err != nil {
+		if err := w.Sandbox.Store().DropFolder(support, "Done"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,8 +231,8 @@ func TestJunk(t *testing.T) {
 	if n, oldest, err := src.CountJunk(t.Context()); n != 0 || !oldest.IsZero() || err != nil {
 		t.Errorf("%d since %v, %v", n, oldest, err)
 	}
-	w.deliver(t, "Junk Email", letter(1))
-	w.deliver(t, "Junk Email", letter(2))
+	w.Deliver(t, "Junk Email", letter(1))
+	w.Deliver(t, "Junk Email", letter(2))
 	n, oldest, err := src.CountJunk(t.Context())
 	if n != 2 || !oldest.Equal(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)) || err != nil {
 		t.Errorf("%d since %v, %v", n, oldest, err)
@@ -247,7 +247,7 @@ func TestMarkRead(t *testing.T) {
 	w := newWorld(t)
 	s := w.settings(t)
 	s.Inbound.After = tokenclient.MarkRead
-	w.deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(1))
 	src := w.source(t, s, "INBOX")
 	p, err := src.List(t.Context(), nil, 10)
 	if err != nil {
@@ -256,7 +256,7 @@ func TestMarkRead(t *testing.T) {
 	if err := src.Settle(t.Context(), []string{p.Items[0].ID}); err != nil {
 		t.Fatal(err)
 	}
-	if !w.folder(t, "INBOX").Messages[0].Has(`\Seen`) {
+	if !w.Folder(t, "INBOX").Messages[0].Has(`\Seen`) {
 		t.Error("the message is not marked")
 	}
 	if p, err = src.List(t.Context(), p.Next, 10); err != nil || len(p.Items) != 0 {
@@ -272,7 +272,7 @@ func TestMovedIn(t *testing.T) {
 			w := newWorldWith(t, func(c *sandbox.Config) { c.NoGraphDelta = without })
 			s := w.settings(t)
 			s.Inbound.After = tokenclient.Delete
-			w.deliver(t, "INBOX", letter(1))
+			w.Deliver(t, "INBOX", letter(1))
 			src := w.source(t, s, "INBOX")
 			p, err := src.List(t.Context(), nil, 10)
 			if err != nil {
@@ -282,11 +282,11 @@ func TestMovedIn(t *testing.T) {
 				t.Fatal(err)
 			}
 			old := mailstore.Target{Mailbox: support, Folder: "Archive", Received: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}
-			uids, err := w.sandbox.Store().Deliver(letter(2), []mailstore.Target{old}, nil)
+			uids, err := w.Sandbox.Store().Deliver(letter(2), []mailstore.Target{old}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := w.sandbox.Store().Move(support, "Archive", uids, "INBOX"); err != nil {
+			if _, err := w.Sandbox.Store().Move(support, "Archive", uids, "INBOX"); err != nil {
 				t.Fatal(err)
 			}
 			if p, err = src.List(t.Context(), p.Next, 10); err != nil || len(p.Items) != 1 {
@@ -304,7 +304,7 @@ func TestManyInOneSecond(t *testing.T) {
 	w := newWorldWith(t, func(c *sandbox.Config) { c.NoGraphDelta = true })
 	const n = 25
 	for i := range n {
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 	}
 	src := w.source(t, w.settings(t), "INBOX")
 	var at inbound.Cursor
@@ -342,7 +342,7 @@ func TestValidate(t *testing.T) {
 	} {
 		s := good
 		tc.change(&s)
-		if _, err := graph.New(graph.Config{Settings: s, Folder: "INBOX", Broker: w.client}); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), support) {
+		if _, err := graph.New(graph.Config{Settings: s, Folder: "INBOX", Broker: w.Client}); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), support) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
 	}

@@ -90,7 +90,7 @@ func TestLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, address := range []string{sales, office} {
-		got := w.inbox(t, address)
+		got := w.Inbox(t, address)
 		if len(got) != 1 {
 			t.Fatalf("%s got %d messages", address, len(got))
 		}
@@ -130,7 +130,7 @@ func TestUploadInTrouble(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			tc.rule.Step, tc.rule.Count = "upload", 1
-			w.fault(tc.rule)
+			w.Fault(tc.rule)
 			_, err := w.transport(t, w.sending(t)).Send(t.Context(), to(sales), large(4_000_000))
 			if (err == nil) != tc.sent || fault.Of(err) != tc.kind {
 				t.Fatalf("%v of kind %v", err, fault.Of(err))
@@ -138,10 +138,10 @@ func TestUploadInTrouble(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), "/upload/") {
 				t.Errorf("the session's address shows in %v", err)
 			}
-			if n := len(w.folder(t, "Drafts").Messages); n != 0 {
+			if n := len(w.Folder(t, "Drafts").Messages); n != 0 {
 				t.Errorf("%d drafts stay behind", n)
 			}
-			got := w.inbox(t, sales)
+			got := w.Inbox(t, sales)
 			if (len(got) == 1) != tc.sent {
 				t.Fatalf("%d messages arrived", len(got))
 			}
@@ -180,7 +180,7 @@ func TestLoss(t *testing.T) {
 			if !errors.As(err, &e) || e.Kind != fault.Permanent || e.Reason != "TOO_LARGE" || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%v, want %q", err, tc.want)
 			}
-			if n := w.sandbox.Stats().Graph.Requests; n != 0 {
+			if n := w.Sandbox.Stats().Graph.Requests; n != 0 {
 				t.Errorf("%d requests were made", n)
 			}
 		})

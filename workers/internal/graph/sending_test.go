@@ -11,7 +11,6 @@ import (
 
 	"mailporter/kit/tokenclient"
 	sandboxfault "mailporter/sandbox/fault"
-	"mailporter/sandbox/mailstore"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/graph"
 	"mailporter/workers/internal/mail"
@@ -30,8 +29,8 @@ func (w *world) sending(t *testing.T) tokenclient.Settings {
 // transport makes a Transport with these settings, known to the broker; the test closes it.
 func (w *world) transport(t *testing.T, s tokenclient.Settings) *graph.Transport {
 	t.Helper()
-	w.broker.SetMailboxes(s)
-	tr, err := graph.NewTransport(graph.TransportConfig{Roots: w.sandbox.CertPool()}, s, w.client)
+	w.Broker.SetMailboxes(s)
+	tr, err := graph.NewTransport(graph.TransportConfig{Roots: w.Sandbox.CertPool()}, s, w.Client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,29 +62,10 @@ func (w *world) cause(t *testing.T, what outboundtest.Trouble) {
 	case outboundtest.RefuseTokens:
 		rule.Action, rule.Count = sandboxfault.RefuseToken, 0
 	case outboundtest.TokensExpireSoon:
-		w.mu.Lock()
-		w.life = time.Second + 300*time.Millisecond // less than a moment beyond the margin
-		w.mu.Unlock()
+		w.Live(time.Second + 300*time.Millisecond) // less than a moment beyond the margin
 		return
 	}
-	w.fault(rule)
-}
-
-func (w *world) inbox(t *testing.T, address string) [][]byte {
-	t.Helper()
-	f, err := w.sandbox.Store().Folder(address, mailstore.Inbox)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all [][]byte
-	for _, m := range f.Messages {
-		raw, err := m.Raw()
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, raw)
-	}
-	return all
+	w.Fault(rule)
 }
 
 func (w *world) postOffice() *outboundtest.Server {
@@ -95,7 +75,7 @@ func (w *world) postOffice() *outboundtest.Server {
 			outboundtest.TryLater, outboundtest.Throttle, outboundtest.Refuse, outboundtest.CutBefore, outboundtest.CutAfter,
 			outboundtest.RefuseToken, outboundtest.RefuseTokens, outboundtest.TokensExpireSoon,
 		},
-		Cause: w.cause, Taken: w.inbox, Secrets: w.secrets,
+		Cause: w.cause, Taken: w.Inbox, Secrets: w.Secrets,
 		Open: func(t *testing.T) outbound.Transport { return w.transport(t, w.sending(t)) },
 	}
 }
@@ -111,7 +91,7 @@ func TestTransport(t *testing.T) {
 // noneThrottled: Exchange runs four requests of a mailbox at a time and refuses a fifth.
 func (w *world) noneThrottled(t *testing.T) {
 	t.Helper()
-	if st := w.sandbox.Stats().Graph; st.Throttled != 0 || st.Peak[support] > 4 {
+	if st := w.Sandbox.Stats().Graph; st.Throttled != 0 || st.Peak[support] > 4 {
 		t.Errorf("%d requests were refused, at most %d ran at a time", st.Throttled, st.Peak[support])
 	}
 }
@@ -119,14 +99,14 @@ func (w *world) noneThrottled(t *testing.T) {
 func TestDrafter(t *testing.T) {
 	outboundtest.Drafter(t, func(t *testing.T) *outboundtest.DraftServer {
 		w := newWorld(t)
-		w.broker.SetMailboxes(w.sending(t))
+		w.Broker.SetMailboxes(w.sending(t))
 		return &outboundtest.DraftServer{
-			Server: w.postOffice(), Address: strings.TrimPrefix(w.sandbox.GraphURL(), "https://"),
+			Server: w.postOffice(), Address: strings.TrimPrefix(w.Sandbox.GraphURL(), "https://"),
 			Through: w.through, Spoil: w.spoil,
-			Drafts: func(t *testing.T) int { return len(w.folder(t, "Drafts").Messages) },
+			Drafts: func(t *testing.T) int { return len(w.Folder(t, "Drafts").Messages) },
 			Discard: func(t *testing.T) {
-				for _, raw := range w.holds(t, "Drafts") {
-					w.remove(t, "Drafts", raw)
+				for _, raw := range w.Holds(t, "Drafts") {
+					w.Remove(t, "Drafts", raw)
 				}
 			},
 		}
@@ -157,7 +137,7 @@ func (w *world) spoil(t *testing.T, step outboundtest.Step, m outboundtest.Misha
 	case outboundtest.ForGood:
 		rule.Action, rule.Status, rule.Body = sandboxfault.Reply, 400, `{"error":{"code":"ErrorMimeContentInvalid"}}`
 	}
-	w.fault(rule)
+	w.Fault(rule)
 }
 
 func to(all ...string) mail.Envelope {
@@ -201,7 +181,7 @@ func TestEnvelope(t *testing.T) {
 				if fault.Of(err) != fault.Permanent || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("%v of kind %v", err, fault.Of(err))
 				}
-				if n := w.sandbox.Stats().Graph.Requests; n != 0 {
+				if n := w.Sandbox.Stats().Graph.Requests; n != 0 {
 					t.Errorf("%d requests were made for what was refused", n)
 				}
 				return
@@ -210,7 +190,7 @@ func TestEnvelope(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, a := range []string{sales, office} {
-				got, want := len(w.inbox(t, a)), strings.Count(strings.Join(tc.gets, " "), a)
+				got, want := len(w.Inbox(t, a)), strings.Count(strings.Join(tc.gets, " "), a)
 				if got != want {
 					t.Errorf("%s got %d, want %d", a, got, want)
 				}
@@ -229,7 +209,7 @@ func TestDelegate(t *testing.T) {
 	if _, err := tr.Send(t.Context(), to(sales), b); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.inbox(t, sales); len(got) != 1 || string(got[0]) != string(b) {
+	if got := w.Inbox(t, sales); len(got) != 1 || string(got[0]) != string(b) {
 		t.Errorf("%q", got)
 	}
 	b = mail.Bytes("From: <" + office + ">\r\nTo: <" + sales + ">\r\n\r\nx\r\n")
@@ -238,7 +218,7 @@ func TestDelegate(t *testing.T) {
 	if !errors.As(err, &e) || e.Kind != fault.Permanent || e.Reason != "SEND_AS_DENIED" || !strings.Contains(err.Error(), "SendAs") {
 		t.Errorf("%v", err)
 	}
-	if n := len(w.folder(t, "Drafts").Messages); n != 0 {
+	if n := len(w.Folder(t, "Drafts").Messages); n != 0 {
 		t.Errorf("%d drafts stay behind", n)
 	}
 }
@@ -275,7 +255,7 @@ func TestSendAnswers(t *testing.T) {
 			w := newWorld(t)
 			tr := w.transport(t, w.sending(t))
 			tc.rule.Step, tc.rule.Action, tc.rule.Count = tc.step, sandboxfault.Reply, 1
-			w.fault(tc.rule)
+			w.Fault(tc.rule)
 			_, err := tr.Send(t.Context(), to(sales), mail.Bytes("Subject: x\r\n\r\nx\r\n"))
 			var e *fault.Error
 			if err == nil || fault.Of(err) != tc.kind || fault.After(err) != tc.after || tc.reason != "" && (!errors.As(err, &e) || e.Reason != tc.reason) {
@@ -285,7 +265,7 @@ func TestSendAnswers(t *testing.T) {
 			if tc.kind == fault.InDoubt {
 				want = 1 // it may be on its way
 			}
-			if n := len(w.folder(t, "Drafts").Messages); n != want {
+			if n := len(w.Folder(t, "Drafts").Messages); n != want {
 				t.Errorf("%d drafts stay behind, want %d", n, want)
 			}
 		})
@@ -305,7 +285,7 @@ func TestTransportSettings(t *testing.T) {
 	} {
 		s := w.sending(t)
 		tc.change(&s)
-		if _, err := graph.NewTransport(graph.TransportConfig{}, s, w.client); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), support) {
+		if _, err := graph.NewTransport(graph.TransportConfig{}, s, w.Client); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), support) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
 	}

@@ -31,7 +31,7 @@ func (w *world) deliverMany(t *testing.T, n int) (all [][]byte) {
 	t.Helper()
 	for i := range n {
 		all = append(all, letter(i))
-		w.deliver(t, "INBOX", all[i])
+		w.Deliver(t, "INBOX", all[i])
 	}
 	return all
 }
@@ -41,9 +41,9 @@ func TestSmallMessagesComeManyAtATime(t *testing.T) {
 	want := w.deliverMany(t, 30)
 	src := w.source(t, w.settings(t), "INBOX")
 	items := page(t, src, nil).Items
-	counter := w.fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
+	counter := w.Fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
 	mustRead(t, src, items, want)
-	if n := w.sandbox.Faults().Fired(counter); n != 1 {
+	if n := w.Sandbox.Faults().Fired(counter); n != 1 {
 		t.Errorf("%d FETCH for %d small messages, want 1", n, len(items))
 	}
 }
@@ -53,13 +53,13 @@ func TestLargeMessagesAreNotFetchedAhead(t *testing.T) {
 	var want [][]byte
 	for i := range 4 {
 		want = append(want, append(letter(i), bytes.Repeat([]byte("0123456789\r\n"), 60_000)...))
-		w.deliver(t, "INBOX", want[i])
+		w.Deliver(t, "INBOX", want[i])
 	}
 	src := w.source(t, w.settings(t), "INBOX")
 	items := page(t, src, nil).Items
-	counter := w.fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
+	counter := w.Fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
 	mustRead(t, src, items, want)
-	if n := w.sandbox.Faults().Fired(counter); n != len(items) {
+	if n := w.Sandbox.Faults().Fired(counter); n != len(items) {
 		t.Errorf("%d FETCH for %d large messages", n, len(items))
 	}
 }
@@ -70,13 +70,13 @@ func TestWhatWillNotBeOpenedIsNotFetched(t *testing.T) {
 	settings.Inbound.MaxSize = 1000
 	small, large := letter(1), append(letter(2), bytes.Repeat([]byte("x"), 2000)...)
 	for _, raw := range [][]byte{small, large, letter(3)} {
-		w.deliver(t, "INBOX", raw)
+		w.Deliver(t, "INBOX", raw)
 	}
 	src := w.source(t, settings, "INBOX")
 	items := page(t, src, nil).Items
-	counter := w.fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
+	counter := w.Fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
 	mustRead(t, src, []inbound.Item{items[0], items[2], items[1]}, [][]byte{small, letter(3), large})
-	if n := w.sandbox.Faults().Fired(counter); n != 2 {
+	if n := w.Sandbox.Faults().Fired(counter); n != 2 {
 		t.Errorf("%d FETCH, want one for the small ones and one for what was asked for nevertheless", n)
 	}
 }
@@ -97,17 +97,17 @@ func TestOneMessageDoesNotSpoilTheOthers(t *testing.T) {
 			src := w.source(t, w.settings(t), "INBOX")
 			items := page(t, src, nil).Items
 			tc.rule.Step, tc.rule.Count = "fetch", 1
-			w.fault(tc.rule)
+			w.Fault(tc.rule)
 			for _, it := range items[:tc.failed] {
 				if _, err := src.Open(t.Context(), it.ID); err == nil {
 					t.Error("the broken answer was taken for a whole one")
 				}
 			}
-			counter := w.fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
+			counter := w.Fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
 			mustRead(t, src, items, want)
 			again := page(t, src, nil).Items
 			mustRead(t, src, again, want)
-			if n := w.sandbox.Faults().Fired(counter); n < 2*len(items) {
+			if n := w.Sandbox.Faults().Fired(counter); n < 2*len(items) {
 				t.Errorf("%d FETCH for %d messages: they were fetched together again", n, 2*len(items))
 			}
 		})
@@ -119,7 +119,7 @@ func TestThrottlingOfManyIsTold(t *testing.T) {
 	w.deliverMany(t, 3)
 	src := w.source(t, w.settings(t), "INBOX")
 	items := page(t, src, nil).Items
-	w.fault(fault.Rule{Step: "fetch", Action: fault.Reply, Text: "NO Request is throttled. Suggested Backoff Time: 5000 milliseconds", Count: 1})
+	w.Fault(fault.Rule{Step: "fetch", Action: fault.Reply, Text: "NO Request is throttled. Suggested Backoff Time: 5000 milliseconds", Count: 1})
 	if _, err := src.Open(t.Context(), items[0].ID); wfault.Of(err) != wfault.Throttled || wfault.After(err) != 5*time.Second {
 		t.Errorf("%v", err)
 	}

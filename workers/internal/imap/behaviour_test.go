@@ -63,13 +63,13 @@ func TestLogins(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
-			w.mailbox = test.mailbox
+			w.Mailbox = test.mailbox
 			if test.mechanism == tokenclient.Basic {
-				w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return pass, time.Time{}, nil })
+				w.Broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return pass, time.Time{}, nil })
 			}
 			s := w.settings(t)
 			s.Endpoint.Mechanism = test.mechanism
-			w.deliver(t, "INBOX", letter(1))
+			w.Deliver(t, "INBOX", letter(1))
 			src := w.source(t, s, "INBOX")
 			if got := read(t, src, page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
 				t.Errorf("read %q", got)
@@ -80,7 +80,7 @@ func TestLogins(t *testing.T) {
 
 func TestAMailboxWithoutIMAPNamesTheRemedy(t *testing.T) {
 	w := newWorld(t)
-	w.mailbox = "noimap@contoso.example"
+	w.Mailbox = "noimap@contoso.example"
 	_, err := w.source(t, w.settings(t), "INBOX").List(t.Context(), nil, 10)
 	var e *wfault.Error
 	if !errors.As(err, &e) || e.Kind != wfault.Auth || e.Remedy == "" {
@@ -90,7 +90,7 @@ func TestAMailboxWithoutIMAPNamesTheRemedy(t *testing.T) {
 
 func TestThrottlingCarriesTheServersTime(t *testing.T) {
 	w := newWorld(t)
-	w.fault(fault.Rule{Step: "select", Action: fault.Reply, Text: "BAD Request is throttled. Suggested Backoff Time: 90000 milliseconds"})
+	w.Fault(fault.Rule{Step: "select", Action: fault.Reply, Text: "BAD Request is throttled. Suggested Backoff Time: 90000 milliseconds"})
 	_, err := w.source(t, w.settings(t), "INBOX").List(t.Context(), nil, 10)
 	if wfault.Of(err) != wfault.Throttled || wfault.After(err) != 90*time.Second {
 		t.Errorf("list: %v (%s, after %s)", err, wfault.Of(err), wfault.After(err))
@@ -100,9 +100,9 @@ func TestThrottlingCarriesTheServersTime(t *testing.T) {
 func TestATokenThatExpiresIsAPlannedEnd(t *testing.T) {
 	w := newWorld(t)
 	for i := range 2 {
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 	}
-	w.fault(fault.Rule{Step: "fetch", Action: fault.Bye, Text: "Session invalidated - AccessTokenExpired", Count: 1})
+	w.Fault(fault.Rule{Step: "fetch", Action: fault.Bye, Text: "Session invalidated - AccessTokenExpired", Count: 1})
 	src := w.source(t, w.settings(t), "INBOX")
 	if _, err := src.List(t.Context(), nil, 10); !errors.Is(err, inbound.ErrSessionOver) {
 		t.Errorf("list: %v, want ErrSessionOver", err)
@@ -110,14 +110,14 @@ func TestATokenThatExpiresIsAPlannedEnd(t *testing.T) {
 	if p := page(t, src, nil); len(p.Items) != 2 {
 		t.Errorf("%d items after the reconnect", len(p.Items))
 	}
-	if n := len(w.broker.Rejections()); n != 0 {
+	if n := len(w.Broker.Rejections()); n != 0 {
 		t.Errorf("%d tokens were reported as refused", n)
 	}
 }
 
 func TestTheConnectionEndsBeforeItsToken(t *testing.T) {
 	w := newWorld(t)
-	w.life = 3 * time.Second
+	w.Live(3 * time.Second)
 	s := w.settings(t)
 	s.Margin = 2500 * time.Millisecond
 	src := w.source(t, s, "INBOX")
@@ -126,7 +126,7 @@ func TestTheConnectionEndsBeforeItsToken(t *testing.T) {
 		t.Errorf("wait: %v", err)
 	}
 	page(t, src, nil)
-	stats := w.sandbox.Stats().IMAP
+	stats := w.Sandbox.Stats().IMAP
 	if stats.Logins != 2 || stats.Expired != 0 {
 		t.Errorf("%d logins, %d sessions ended by the server, want 2 and none", stats.Logins, stats.Expired)
 	}
@@ -138,7 +138,7 @@ func TestOneConnectionServesManyCalls(t *testing.T) {
 	for range 5 {
 		page(t, src, nil)
 	}
-	if n := w.sandbox.Stats().IMAP.Logins; n != 1 {
+	if n := w.Sandbox.Stats().IMAP.Logins; n != 1 {
 		t.Errorf("%d logins, want 1", n)
 	}
 }
@@ -146,17 +146,17 @@ func TestOneConnectionServesManyCalls(t *testing.T) {
 func TestACutMessageIsNoWholeOne(t *testing.T) {
 	w := newWorld(t)
 	big := append(letter(1), bytes.Repeat([]byte("0123456789\r\n"), 50_000)...)
-	w.deliver(t, "INBOX", big)
+	w.Deliver(t, "INBOX", big)
 	src := w.source(t, w.settings(t), "INBOX")
 	id := page(t, src, nil).Items[0].ID
 	for _, bytes := range []int{0, 1, 5000, 300_000} {
-		rule := w.fault(fault.Rule{Step: "fetch", Action: fault.Cut, Bytes: bytes, Count: 1})
+		rule := w.Fault(fault.Rule{Step: "fetch", Action: fault.Cut, Bytes: bytes, Count: 1})
 		r, err := src.Open(t.Context(), id)
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
 			_ = r.Close()
 		}
-		if err == nil || w.sandbox.Faults().Fired(rule) != 1 {
+		if err == nil || w.Sandbox.Faults().Fired(rule) != 1 {
 			t.Errorf("cut after %d bytes: %v", bytes, err)
 		}
 	}
@@ -169,8 +169,8 @@ func TestAStalledServerIsLeft(t *testing.T) {
 	for _, step := range []string{"connect", "authenticate", "select", "search", "fetch"} {
 		t.Run(step, func(t *testing.T) {
 			w := newWorld(t)
-			w.deliver(t, "INBOX", letter(1))
-			w.fault(fault.Rule{Step: step, Action: fault.Stall, Count: 1})
+			w.Deliver(t, "INBOX", letter(1))
+			w.Fault(fault.Rule{Step: step, Action: fault.Stall, Count: 1})
 			s := w.settings(t)
 			s.Endpoint.ProtocolTimeout = 200 * time.Millisecond
 			src := w.source(t, s, "INBOX")
@@ -186,7 +186,7 @@ func TestAStalledServerIsLeft(t *testing.T) {
 
 func TestAContextEndsAStalledCall(t *testing.T) {
 	w := newWorld(t)
-	rule := w.fault(fault.Rule{Step: "select", Action: fault.Stall})
+	rule := w.Fault(fault.Rule{Step: "select", Action: fault.Stall})
 	src := w.source(t, w.settings(t), "INBOX")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -194,7 +194,7 @@ func TestAContextEndsAStalledCall(t *testing.T) {
 		_, err := src.List(ctx, nil, 10)
 		ended <- err
 	}()
-	for w.sandbox.Faults().Fired(rule) == 0 {
+	for w.Sandbox.Faults().Fired(rule) == 0 {
 		<-time.After(time.Millisecond)
 	}
 	cancel()
@@ -205,8 +205,8 @@ func TestAContextEndsAStalledCall(t *testing.T) {
 
 func TestMarkRead(t *testing.T) {
 	w := newWorld(t)
-	w.deliver(t, "INBOX", letter(1))
-	w.deliver(t, "INBOX", letter(2))
+	w.Deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(2))
 	s := w.settings(t)
 	s.Inbound.After = tokenclient.MarkRead
 	src := w.source(t, s, "INBOX")
@@ -216,7 +216,7 @@ func TestMarkRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	var seen []bool
-	for _, m := range w.folder(t, "INBOX").Messages {
+	for _, m := range w.Folder(t, "INBOX").Messages {
 		seen = append(seen, m.Has(`\Seen`))
 	}
 	if !slices.Equal(seen, []bool{true, false}) {
@@ -228,9 +228,9 @@ func TestMoveAndSetAsideMakeTheirFolders(t *testing.T) {
 	for _, mailbox := range []string{support, gmail} {
 		t.Run(mailbox, func(t *testing.T) {
 			w := newWorld(t)
-			w.mailbox = mailbox
-			w.deliver(t, "INBOX", letter(1))
-			w.deliver(t, "INBOX", letter(2))
+			w.Mailbox = mailbox
+			w.Deliver(t, "INBOX", letter(1))
+			w.Deliver(t, "INBOX", letter(2))
 			s := w.settings(t)
 			s.Inbound.After, s.Inbound.FailedFolder = tokenclient.Move, "Fehlgeschlagen/Übergroß & mehr"
 			src := w.source(t, s, "INBOX")
@@ -243,7 +243,7 @@ func TestMoveAndSetAsideMakeTheirFolders(t *testing.T) {
 					t.Fatalf("set aside: %t, %v", moved, err)
 				}
 			}
-			done, failed := w.holds(t, s.Inbound.AfterFolder), w.holds(t, s.Inbound.FailedFolder)
+			done, failed := w.Holds(t, s.Inbound.AfterFolder), w.Holds(t, s.Inbound.FailedFolder)
 			if len(done) != 1 || !bytes.Equal(done[0], letter(1)) || len(failed) != 1 || !bytes.Equal(failed[0], letter(2)) {
 				t.Errorf("%d moved, %d set aside", len(done), len(failed))
 			}
@@ -253,7 +253,7 @@ func TestMoveAndSetAsideMakeTheirFolders(t *testing.T) {
 
 func TestWithoutAFailedItemsFolderNothingIsSetAside(t *testing.T) {
 	w := newWorld(t)
-	w.deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(1))
 	src := w.source(t, w.settings(t), "INBOX")
 	if moved, err := src.SetAside(t.Context(), page(t, src, nil).Items[0].ID); err != nil || moved {
 		t.Errorf("set aside: %t, %v", moved, err)
@@ -264,13 +264,13 @@ func TestIdleHearsOfNewMail(t *testing.T) {
 	w := newWorld(t)
 	src := w.source(t, w.settings(t), "INBOX")
 	at := page(t, src, nil).Next
-	rule := w.fault(fault.Rule{Step: "idle", Action: fault.Delay, Delay: time.Millisecond})
+	rule := w.Fault(fault.Rule{Step: "idle", Action: fault.Delay, Delay: time.Millisecond})
 	heard := make(chan error, 1)
 	go func() { heard <- src.Wait(t.Context(), time.Hour) }()
-	for w.sandbox.Faults().Fired(rule) == 0 {
+	for w.Sandbox.Faults().Fired(rule) == 0 {
 		<-time.After(time.Millisecond)
 	}
-	w.deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(1))
 	if err := <-heard; err != nil {
 		t.Fatalf("wait: %v", err)
 	}
@@ -282,7 +282,7 @@ func TestIdleHearsOfNewMail(t *testing.T) {
 func TestWaitEndsByItself(t *testing.T) {
 	for _, mailbox := range []string{support, gmail} { // the latter offers no IDLE here
 		w := newWorld(t)
-		w.mailbox = mailbox
+		w.Mailbox = mailbox
 		src := w.source(t, w.settings(t), "INBOX")
 		if err := src.Wait(t.Context(), 20*time.Millisecond); err != nil {
 			t.Errorf("%s: wait: %v", mailbox, err)
@@ -298,7 +298,7 @@ func TestWaitEndsByItself(t *testing.T) {
 
 func TestExpiryWithinIdleIsPlanned(t *testing.T) {
 	w := newWorld(t)
-	w.fault(fault.Rule{Step: "idle", Action: fault.Bye, Text: "Session invalidated - AccessTokenExpired", Count: 1})
+	w.Fault(fault.Rule{Step: "idle", Action: fault.Bye, Text: "Session invalidated - AccessTokenExpired", Count: 1})
 	src := w.source(t, w.settings(t), "INBOX")
 	if err := src.Wait(t.Context(), time.Hour); !errors.Is(err, inbound.ErrSessionOver) {
 		t.Errorf("wait: %v, want ErrSessionOver", err)
@@ -309,7 +309,7 @@ func TestJunk(t *testing.T) {
 	for mailbox, name := range map[string]string{support: "Junk Email", gmail: "[Gmail]/Spam"} {
 		t.Run(mailbox, func(t *testing.T) {
 			w := newWorld(t)
-			w.mailbox = mailbox
+			w.Mailbox = mailbox
 			src := w.source(t, w.settings(t), "INBOX")
 			at := page(t, src, nil).Next
 			for want := range 3 {
@@ -317,7 +317,7 @@ func TestJunk(t *testing.T) {
 				if err != nil || n != want || oldest.IsZero() != (want == 0) {
 					t.Errorf("junk: %d since %s, %v, want %d", n, oldest, err, want)
 				}
-				w.deliver(t, name, letter(want))
+				w.Deliver(t, name, letter(want))
 			}
 			if p := page(t, src, at); len(p.Items) != 0 { // back in the folder that is read
 				t.Errorf("%d items in the inbox", len(p.Items))
@@ -333,13 +333,13 @@ func TestJunk(t *testing.T) {
 func TestALargeFolderWithGaps(t *testing.T) {
 	w := newWorld(t)
 	for i := range 300 {
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 	}
 	var gap []uint32
 	for uid := uint32(6); uid <= 290; uid++ {
 		gap = append(gap, uid)
 	}
-	store := w.sandbox.Store()
+	store := w.Sandbox.Store()
 	if err := store.SetFlags(support, "INBOX", gap, mailstore.FlagsAdd, []string{`\Deleted`}); err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +373,7 @@ func TestBadSettingsAreAllNamed(t *testing.T) {
 
 func TestStartTLS(t *testing.T) {
 	w := newWorldWith(t, func(c *sandbox.Config) { c.IMAPSecurity = imapd.StartTLS })
-	w.deliver(t, "INBOX", letter(1))
+	w.Deliver(t, "INBOX", letter(1))
 	s := w.settings(t)
 	s.Endpoint.Security = tokenclient.StartTLS
 	src := w.source(t, s, "INBOX")

@@ -1,45 +1,29 @@
 package imap_test
 
 import (
-	"errors"
-	"fmt"
-	"net"
-	"strconv"
-	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"mailporter/kit/tokenclient"
-	"mailporter/kit/tokenclient/brokertest"
 	"mailporter/sandbox"
 	"mailporter/sandbox/fault"
-	"mailporter/sandbox/idp"
-	"mailporter/sandbox/mailstore"
 	"mailporter/workers/internal/imap"
+	"mailporter/workers/internal/providertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	tenant  = "6f1d2c3b-0a49-4d57-8e6a-b1c2d3e4f506"
-	support = "support@contoso.example"
-	gmail   = "orders@gmail.example"
-	pass    = "basic-marker-8841"
+	support = providertest.Support
+	gmail   = providertest.Gmail
+	pass    = providertest.Password
 )
 
-// world is a provider with a broker beside it and one mailbox to read.
-type world struct {
-	sandbox *sandbox.Sandbox
-	broker  *brokertest.Broker
-	client  *tokenclient.Client
-	mailbox string
+var letter = providertest.Letter
 
-	mu     sync.Mutex
-	tokens []string
-	life   time.Duration // what the broker is told; the sandbox's own is an hour
-}
+// world is a provider with a broker beside it and one mailbox to read.
+type world struct{ *providertest.World }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -48,83 +32,32 @@ func newWorld(t *testing.T) *world {
 
 func newWorldWith(t *testing.T, change func(*sandbox.Config)) *world {
 	t.Helper()
-	config := sandbox.Config{
-		Tenants: []sandbox.Tenant{{
-			ID: tenant, Domains: []string{"contoso.example"},
-			Apps:  []sandbox.App{{ClientID: "app", Roles: []string{"IMAP.AccessAsApp"}, Mailboxes: []string{"*"}}},
-			Users: []sandbox.User{{Address: support, Password: pass}, {Address: "noimap@contoso.example", IMAPDisabled: true}},
-		}},
-		Google: sandbox.GoogleConfig{Clients: []sandbox.GoogleClient{{ID: "g", Secret: "s"}}, Users: []sandbox.GoogleUser{{Address: gmail}}},
-	}
-	change(&config)
-	sb, err := sandbox.Start(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := sb.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &world{sandbox: sb, mailbox: support, broker: brokertest.New(t), life: time.Hour}
-	w.broker.OnMint(w.mint)
-	w.client = w.broker.Client(t)
-	return w
+	edge := providertest.Edge{Protocol: tokenclient.IMAP, Target: fault.IMAP, Roles: []string{"IMAP.AccessAsApp"}}
+	return &world{providertest.New(t, edge, func(c *sandbox.Config) {
+		c.Tenants[0].Users = append(c.Tenants[0].Users, sandbox.User{Address: "noimap@contoso.example", IMAPDisabled: true})
+		change(c)
+	})}
 }
 
-// mint makes a token of the sandbox, or the password.
-func (w *world) mint(a tokenclient.Ask) (string, time.Time, error) {
-	claims := idp.Claims{Tenant: tenant, Client: "app", Audience: "https://outlook.office365.com", Roles: []string{"IMAP.AccessAsApp"}}
-	if a.Mailbox == gmail {
-		claims = idp.Claims{Tenant: idp.GoogleTenant, Client: "g", User: gmail, Scopes: []string{"https://mail.google.com/"}}
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	token, _, err := w.sandbox.Issuer().Access(claims)
-	w.tokens = append(w.tokens, token)
-	return token, time.Now().Add(w.life), err
-}
-
-func (w *world) secrets() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return append([]string{pass}, w.tokens...)
-}
-
-// settings are those of the mailbox at the Exchange-like server.
+// settings are those of the mailbox at its server.
 func (w *world) settings(t *testing.T) tokenclient.Settings {
 	t.Helper()
-	address := w.sandbox.IMAPAddr()
-	if w.mailbox == gmail {
-		address = w.sandbox.GmailIMAPAddr()
+	address := w.Sandbox.IMAPAddr()
+	if w.Mailbox == gmail {
+		address = w.Sandbox.GmailIMAPAddr()
 	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tokenclient.Settings{
-		Mailbox: w.mailbox, Direction: tokenclient.Inbound, Protocol: tokenclient.IMAP, Margin: time.Second,
-		Endpoint: tokenclient.Endpoint{
-			Server: "localhost", Port: n, Security: tokenclient.TLS, User: w.mailbox, Mechanism: tokenclient.XOAUTH2,
-			ConnectTimeout: 10 * time.Second, ProtocolTimeout: time.Minute,
-		},
-		Inbound: tokenclient.InboundSettings{Folders: []string{"INBOX"}, CycleTime: time.Minute, After: tokenclient.Keep, AfterFolder: "Done/Größe"},
-	}
+	return w.Settings(t, address, tokenclient.XOAUTH2)
 }
 
 // source makes a Source with these settings, known to the broker.
 func (w *world) source(t *testing.T, s tokenclient.Settings, folder string) *imap.Source {
 	t.Helper()
-	return w.sourceFrom(t, imap.Config{Settings: s, Folder: folder, Broker: w.client, Roots: w.sandbox.CertPool()})
+	return w.sourceFrom(t, imap.Config{Settings: s, Folder: folder, Broker: w.Client, Roots: w.Sandbox.CertPool()})
 }
 
 func (w *world) sourceFrom(t *testing.T, c imap.Config) *imap.Source {
 	t.Helper()
-	w.broker.SetMailboxes(c.Settings)
+	w.Broker.SetMailboxes(c.Settings)
 	src, err := imap.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -135,61 +68,4 @@ func (w *world) sourceFrom(t *testing.T, c imap.Config) *imap.Source {
 		}
 	})
 	return src
-}
-
-func (w *world) deliver(t *testing.T, folder string, raw []byte) {
-	t.Helper()
-	received := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) // equal, so that equal messages are
-	if _, err := w.sandbox.Store().Deliver(raw, []mailstore.Target{{Mailbox: w.mailbox, Folder: folder, Received: received}}, nil); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (w *world) holds(t *testing.T, folder string) (all [][]byte) {
-	t.Helper()
-	for _, m := range w.folder(t, folder).Messages {
-		raw, err := m.Raw()
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, raw)
-	}
-	return all
-}
-
-func (w *world) folder(t *testing.T, folder string) mailstore.Folder {
-	t.Helper()
-	f, err := w.sandbox.Store().Folder(w.mailbox, folder)
-	if err != nil && !errors.Is(err, mailstore.ErrNoFolder) {
-		t.Fatal(err)
-	}
-	return f
-}
-
-func (w *world) remove(t *testing.T, folder string, raw []byte) {
-	t.Helper()
-	for _, m := range w.folder(t, folder).Messages {
-		if b, err := m.Raw(); err != nil || string(b) != string(raw) {
-			continue
-		}
-		store := w.sandbox.Store()
-		if err := store.SetFlags(w.mailbox, folder, []uint32{m.UID}, mailstore.FlagsAdd, []string{`\Deleted`}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := store.Expunge(w.mailbox, folder, []uint32{m.UID}); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	t.Fatal("no such message to remove")
-}
-
-// letter is a message of its own.
-func letter(i int) []byte {
-	return fmt.Appendf(nil, "Message-ID: <%d@test.example>\r\nSubject: %d\r\n\r\nbody %d\r\n", i, i, i)
-}
-
-func (w *world) fault(r fault.Rule) string {
-	r.Target = fault.IMAP
-	return w.sandbox.Faults().Add(r)
 }

@@ -186,11 +186,11 @@ func TestCapabilitiesAfterLogin(t *testing.T) {
 func TestValidityChangesWithinASession(t *testing.T) {
 	w := newWorld(t)
 	for i := range 3 {
-		w.deliver(t, "INBOX", letter(i))
+		w.Deliver(t, "INBOX", letter(i))
 	}
 	src := w.source(t, w.settings(t), "INBOX")
 	before := page(t, src, nil)
-	if err := w.sandbox.Store().Renumber(support, "INBOX"); err != nil {
+	if err := w.Sandbox.Store().Renumber(support, "INBOX"); err != nil {
 		t.Fatal(err)
 	}
 	after, err := src.List(t.Context(), before.Next, 10)

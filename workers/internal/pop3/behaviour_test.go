@@ -34,9 +34,9 @@ func TestLogins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.mailbox = tc.mailbox
+			w.Mailbox = tc.mailbox
 			if tc.mechanism == tokenclient.Basic {
-				w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return pass, time.Time{}, nil })
+				w.Broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return pass, time.Time{}, nil })
 			}
 			s := w.settings(t)
 			s.Endpoint.Mechanism, s.Endpoint.TwoLine = tc.mechanism, tc.twoLine
@@ -61,13 +61,13 @@ func TestExchangeTakesTheTokenOnALineOfItsOwn(t *testing.T) {
 
 func TestAMailboxWithoutPOP3NamesTheRemedy(t *testing.T) {
 	w := newWorld(t)
-	w.mailbox = nopop
+	w.Mailbox = nopop
 	_, err := w.source(t, w.settings(t)).List(t.Context(), nil, 10)
 	var e *wfault.Error
 	if !errors.As(err, &e) || e.Kind != wfault.Auth || !strings.Contains(e.Remedy, "PopEnabled") {
 		t.Errorf("list: %v, want an auth error with a remedy", err)
 	}
-	if all := w.broker.Rejections(); len(all) == 0 || !strings.HasPrefix(all[0].Refusal.Server, "localhost:") || !strings.HasPrefix(all[0].Refusal.Reply, "-ERR") {
+	if all := w.Broker.Rejections(); len(all) == 0 || !strings.HasPrefix(all[0].Refusal.Server, "localhost:") || !strings.HasPrefix(all[0].Refusal.Reply, "-ERR") {
 		t.Errorf("the broker heard %+v", all)
 	}
 }
@@ -75,7 +75,7 @@ func TestAMailboxWithoutPOP3NamesTheRemedy(t *testing.T) {
 func TestTheKeyOutlivesTheSession(t *testing.T) {
 	for _, mailbox := range []string{support, gmail} {
 		w := newWorld(t)
-		w.mailbox = mailbox
+		w.Mailbox = mailbox
 		for range 3 {
 			w.deliver(t, letter(1))
 		}
@@ -106,7 +106,7 @@ func TestTheServerSaysWhatItMeans(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.deliver(t, letter(1))
-			w.fault(fault.Rule{Step: tc.step, Action: fault.Reply, Text: tc.text, Count: 1})
+			w.Fault(fault.Rule{Step: tc.step, Action: fault.Reply, Text: tc.text, Count: 1})
 			src := w.source(t, w.settings(t))
 			_, err := src.List(t.Context(), nil, 10)
 			if err == nil || wfault.Of(err) != tc.kind || wfault.After(err) != tc.after {
@@ -139,11 +139,11 @@ func TestOneSessionAtATime(t *testing.T) {
 
 func TestASessionEndsBeforeItsToken(t *testing.T) {
 	w := newWorld(t)
-	w.life = 3 * time.Second // a second of it is margin
+	w.Live(3 * time.Second) // a second of it is margin
 	w.deliver(t, letter(1))
 	src := w.source(t, w.settings(t))
 	id := page(t, src, nil).Items[0].ID
-	for deadline := time.Now().Add(time.Minute); w.broker.Minted() < 2; {
+	for deadline := time.Now().Add(time.Minute); w.Broker.Minted() < 2; {
 		if read(t, src, id); time.Now().After(deadline) {
 			t.Fatal("the session is still used with a token whose time is up")
 		}
@@ -157,13 +157,13 @@ func TestACutMessageIsNoWholeOne(t *testing.T) {
 	src := w.source(t, w.settings(t))
 	id := page(t, src, nil).Items[0].ID
 	for _, bytes := range []int{0, 1, 5000, 300_000} {
-		rule := w.fault(fault.Rule{Step: "retr", Action: fault.Cut, Bytes: bytes, Count: 1})
+		rule := w.Fault(fault.Rule{Step: "retr", Action: fault.Cut, Bytes: bytes, Count: 1})
 		r, err := open(t, src, id)
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
 			_ = r.Close()
 		}
-		if err == nil || w.sandbox.Faults().Fired(rule) != 1 {
+		if err == nil || w.Sandbox.Faults().Fired(rule) != 1 {
 			t.Errorf("cut after %d bytes: %v", bytes, err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestACutMessageIsNoWholeOne(t *testing.T) {
 // TestALongRestIsNotRead: a session is broken off rather than that.
 func TestALongRestIsNotRead(t *testing.T) {
 	w := newWorld(t)
-	w.mailbox = gmail // messages are asked ahead
+	w.Mailbox = gmail // messages are asked ahead
 	long := append(letter(1), bytes.Repeat([]byte("0123456789\r\n"), 2_000_000)...)
 	w.deliver(t, long)
 	w.deliver(t, letter(2))
@@ -201,7 +201,7 @@ func TestALongRestIsNotRead(t *testing.T) {
 			t.Errorf("a read after Close: %v", err)
 		}
 	}
-	if n := w.sandbox.Stats().GmailPOP3.Logins; n != 2 {
+	if n := w.Sandbox.Stats().GmailPOP3.Logins; n != 2 {
 		t.Errorf("%d sessions, want 2", n)
 	}
 }
@@ -221,11 +221,11 @@ func TestAStalledServerIsLeft(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			w := newWorld(t)
 			w.deliver(t, letter(1))
-			rule := w.fault(fault.Rule{Step: step, Action: fault.Stall, Count: 1})
+			rule := w.Fault(fault.Rule{Step: step, Action: fault.Stall, Count: 1})
 			s := w.settings(t)
 			s.Endpoint.ProtocolTimeout = 300 * time.Millisecond
 			hasty := w.source(t, s)
-			if _, err := hasty.List(t.Context(), nil, 10); err == nil || wfault.Of(err) != wfault.Temporary || w.sandbox.Faults().Fired(rule) == 0 {
+			if _, err := hasty.List(t.Context(), nil, 10); err == nil || wfault.Of(err) != wfault.Temporary || w.Sandbox.Faults().Fired(rule) == 0 {
 				t.Errorf("list: %v, want a temporary error", err)
 			}
 			src := w.source(t, w.settings(t))
@@ -243,7 +243,7 @@ func TestAStalledServerIsLeft(t *testing.T) {
 
 func TestAContextEndsAStalledCall(t *testing.T) {
 	w := newWorld(t)
-	rule := w.fault(fault.Rule{Step: "uidl", Action: fault.Stall})
+	rule := w.Fault(fault.Rule{Step: "uidl", Action: fault.Stall})
 	src := w.source(t, w.settings(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -251,7 +251,7 @@ func TestAContextEndsAStalledCall(t *testing.T) {
 		_, err := src.List(ctx, nil, 10)
 		ended <- err
 	}()
-	for w.sandbox.Faults().Fired(rule) == 0 {
+	for w.Sandbox.Faults().Fired(rule) == 0 {
 		<-time.After(time.Millisecond)
 	}
 	cancel()
@@ -281,7 +281,7 @@ func TestWhatPOP3CannotDoIsRefused(t *testing.T) {
 		"junk folder": {func(c *pop3.Config) { c.Folder = inbound.JunkFolder }, "no folders"},
 		"two folders": {func(c *pop3.Config) { c.Settings.Inbound.Folders = []string{"INBOX", "Sent"} }, "no folders"},
 	} {
-		c := pop3.Config{Settings: w.settings(t), Folder: "Inbox", Broker: w.client}
+		c := pop3.Config{Settings: w.settings(t), Folder: "Inbox", Broker: w.Client}
 		if _, err := pop3.New(c); err != nil {
 			t.Fatal(err)
 		}

@@ -181,11 +181,11 @@ func TestCutAtEveryByte(t *testing.T) {
 		for name, down := range map[string]bool{"from the server": true, "to the server": false} {
 			t.Run(mailbox+", "+name, func(t *testing.T) {
 				w := newWorldWith(t, func(c *sandbox.Config) { c.POP3Security = pop3d.Clear })
-				w.mailbox = mailbox
+				w.Mailbox = mailbox
 				s := w.settings(t)
 				s.Endpoint.TwoLine = true
 				if mailbox == support { // a token would be most of what is sent
-					w.broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return pass, time.Time{}, nil })
+					w.Broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return pass, time.Time{}, nil })
 					s.Endpoint.Mechanism = tokenclient.Basic
 				}
 				cut := &shears{target: fmt.Sprintf("127.0.0.1:%d", s.Endpoint.Port), down: down}

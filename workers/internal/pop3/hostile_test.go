@@ -46,7 +46,7 @@ func TestHostileMessagesArriveByteForByte(t *testing.T) {
 	for _, mailbox := range []string{support, gmail} {
 		t.Run(mailbox, func(t *testing.T) {
 			w := newWorld(t)
-			w.mailbox = mailbox
+			w.Mailbox = mailbox
 			left := map[string]string{}
 			for name, raw := range hostile() {
 				w.deliver(t, raw)

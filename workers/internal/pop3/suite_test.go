@@ -15,7 +15,7 @@ func TestSource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inboundtest.Source(t, func(t *testing.T) inboundtest.SourceServer {
 				w := newWorld(t)
-				w.mailbox = mailbox
+				w.Mailbox = mailbox
 				return w.server(t)
 			})
 		})
@@ -39,10 +39,10 @@ func (w *world) server(t *testing.T) inboundtest.SourceServer {
 		Holds:      w.holds,
 		LoseCursor: nil, // a UIDL lasts
 		RefuseTokens: func(_ *testing.T, n int) {
-			w.fault(fault.Rule{Step: "auth", Action: fault.RefuseToken, Count: max(n, 0)})
+			w.Fault(fault.Rule{Step: "auth", Action: fault.RefuseToken, Count: max(n, 0)})
 		},
-		Cut:      func(*testing.T) { w.fault(fault.Rule{Step: "quit", Action: fault.LoseAnswer, Count: 1}) },
-		Secrets:  w.secrets,
+		Cut:      func(*testing.T) { w.Fault(fault.Rule{Step: "quit", Action: fault.LoseAnswer, Count: 1}) },
+		Secrets:  w.Secrets,
 		Disposes: []tokenclient.After{tokenclient.Keep, tokenclient.Delete},
 		Carried:  withLineEnd,
 	}
