@@ -20,35 +20,6 @@ import (
 	"mailporter/workers/internal/providertest"
 )
 
-func list(t *testing.T, s *ews.Source) []inbound.Item {
-	t.Helper()
-	var all []inbound.Item
-	var at inbound.Cursor
-	for {
-		p, err := s.List(t.Context(), at, 50)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all, at = append(all, p.Items...), p.Next
-		if !p.More {
-			return all
-		}
-	}
-}
-
-func read(t *testing.T, s *ews.Source, id string) []byte {
-	t.Helper()
-	r, err := s.Open(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // TestAnswers: what the server says becomes a kind, a reason and what to do.
 func TestAnswers(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -135,7 +106,7 @@ func TestPassword(t *testing.T) {
 	s.Endpoint.Mechanism, s.Endpoint.Impersonate = tokenclient.Basic, false
 	w.Deliver(t, "INBOX", letter(1))
 	src := w.source(t, s, "INBOX")
-	if got := read(t, src, list(t, src)[0].ID); !bytes.Equal(got, letter(1)) {
+	if got := providertest.Read(t, src, providertest.List(t, src)[0].ID); !bytes.Equal(got, letter(1)) {
 		t.Errorf("%q", got)
 	}
 	w.Fault(sandboxfault.Rule{Action: sandboxfault.RefuseToken})
@@ -162,7 +133,7 @@ func TestCutContent(t *testing.T) {
 	s := w.source(t, w.settings(t), "INBOX")
 	for _, n := range []int{0, 1, 500, 256 << 10, 500_000, 960_300} {
 		w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Cut, Bytes: n, Count: 1})
-		r, err := s.Open(t.Context(), list(t, s)[0].ID)
+		r, err := s.Open(t.Context(), providertest.List(t, s)[0].ID)
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
 			_ = r.Close()
@@ -171,7 +142,7 @@ func TestCutContent(t *testing.T) {
 			t.Errorf("cut after %d bytes, and nobody was told", n)
 		}
 	}
-	if got := read(t, s, list(t, s)[0].ID); !bytes.Equal(got, raw) {
+	if got := providertest.Read(t, s, providertest.List(t, s)[0].ID); !bytes.Equal(got, raw) {
 		t.Error("the whole message is another one")
 	}
 }
@@ -185,8 +156,8 @@ func TestReadAhead(t *testing.T) {
 	}
 	w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Delay, Delay: 10 * time.Millisecond})
 	s := w.source(t, w.settings(t), "INBOX")
-	for _, it := range list(t, s) {
-		read(t, s, it.ID)
+	for _, it := range providertest.List(t, s) {
+		providertest.Read(t, s, it.ID)
 	}
 	if st := w.Sandbox.Stats().EWS; st.Throttled != 0 || st.Peak[support] > 4 || st.Peak[support] < 2 {
 		t.Errorf("%d requests were refused, at most %d ran at a time", st.Throttled, st.Peak[support])
@@ -201,7 +172,7 @@ func TestFolders(t *testing.T) {
 	w.Deliver(t, "INBOX", letter(1))
 	w.Deliver(t, "INBOX", letter(2))
 	src := w.source(t, s, "INBOX")
-	items := list(t, src)
+	items := providertest.List(t, src)
 	if err := src.Settle(t.Context(), []string{items[0].ID}); err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +198,7 @@ func TestFolderVanishes(t *testing.T) {
 	src := w.source(t, s, "INBOX")
 	for i := range 2 {
 		w.Deliver(t, "INBOX", letter(i))
-		ids := []string{list(t, src)[0].ID}
+		ids := []string{providertest.List(t, src)[0].ID}
 		if err := src.Settle(t.Context(), ids); err != nil { // the first time the folder is still remembered
 			if err = src.Settle(t.Context(), ids); err != nil {
 				t.Fatal(err)
@@ -254,7 +225,7 @@ func TestJunk(t *testing.T) {
 	if n != 2 || !oldest.Equal(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)) || err != nil {
 		t.Errorf("%d since %v, %v", n, oldest, err)
 	}
-	if got := list(t, w.source(t, w.settings(t), inbound.JunkFolder)); len(got) != 2 {
+	if got := providertest.List(t, w.source(t, w.settings(t), inbound.JunkFolder)); len(got) != 2 {
 		t.Errorf("%d messages of the junk folder", len(got))
 	}
 }

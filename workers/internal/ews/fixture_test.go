@@ -1,6 +1,7 @@
 package ews_test
 
 import (
+	"crypto/x509"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"mailporter/sandbox"
 	"mailporter/sandbox/fault"
 	"mailporter/workers/internal/ews"
+	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/providertest"
 )
 
@@ -52,15 +54,11 @@ func (w *world) source(t *testing.T, s tokenclient.Settings, folder string) *ews
 
 func (w *world) sourceFrom(t *testing.T, c ews.Config) *ews.Source {
 	t.Helper()
-	w.Broker.SetMailboxes(c.Settings)
-	src, err := ews.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := src.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return src
+	return providertest.Open(t, w.World, c.Settings, func() (*ews.Source, error) { return ews.New(c) })
+}
+
+// open makes a Source for the suites.
+func (w *world) open(t *testing.T, s tokenclient.Settings, roots *x509.CertPool) inbound.Source {
+	t.Helper()
+	return w.sourceFrom(t, ews.Config{Settings: s, Folder: "INBOX", Broker: w.Client, Roots: roots})
 }

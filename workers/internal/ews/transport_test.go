@@ -81,17 +81,8 @@ func (w *world) mintFor(c idp.Claims) {
 // transport makes a Transport with these settings, known to the broker.
 func (w *world) transport(t *testing.T, s tokenclient.Settings) *ews.Transport {
 	t.Helper()
-	w.Broker.SetMailboxes(s)
-	tr, err := ews.NewTransport(ews.TransportConfig{Roots: w.Sandbox.CertPool()}, s, w.Client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := tr.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return tr
+	c := ews.TransportConfig{Roots: w.Sandbox.CertPool()}
+	return providertest.Open(t, w.World, s, func() (*ews.Transport, error) { return ews.NewTransport(c, s, w.Client) })
 }
 
 // regexpBcc is a Bcc field with its line.

@@ -16,36 +16,8 @@ import (
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/graph"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/providertest"
 )
-
-func list(t *testing.T, s *graph.Source) []inbound.Item {
-	t.Helper()
-	var all []inbound.Item
-	var at inbound.Cursor
-	for {
-		p, err := s.List(t.Context(), at, 50)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all, at = append(all, p.Items...), p.Next
-		if !p.More {
-			return all
-		}
-	}
-}
-
-func read(t *testing.T, s *graph.Source, id string) []byte {
-	t.Helper()
-	r, err := s.Open(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // TestAnswers: what the server says becomes a kind, a reason and what to do.
 func TestAnswers(t *testing.T) {
@@ -100,13 +72,13 @@ func TestAnswers(t *testing.T) {
 func TestChallenge(t *testing.T) {
 	w := newWorld(t)
 	s := w.source(t, w.settings(t), "INBOX")
-	if len(list(t, s)) != 0 {
+	if len(providertest.List(t, s)) != 0 {
 		t.Fatal("the folder is not empty")
 	}
 	if err := w.Sandbox.Issuer().RevokeToken(w.Secrets()[0]); err != nil {
 		t.Fatal(err)
 	}
-	list(t, s) // with another token
+	providertest.List(t, s) // with another token
 	got := w.Broker.Rejections()
 	if len(got) != 1 || got[0].Refusal.Kind != tokenclient.RefusedByClaims || !strings.HasPrefix(got[0].Refusal.Server, "localhost:") ||
 		!strings.Contains(got[0].Refusal.Reply, "InvalidAuthenticationToken") {
@@ -122,7 +94,7 @@ func TestCutContent(t *testing.T) {
 	s := w.source(t, w.settings(t), "INBOX")
 	for _, n := range []int{0, 1, 100, 256 << 10, 300_000, len(raw) - 1} {
 		w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Cut, Bytes: n, Count: 1})
-		r, err := s.Open(t.Context(), list(t, s)[0].ID)
+		r, err := s.Open(t.Context(), providertest.List(t, s)[0].ID)
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
 			_ = r.Close()
@@ -131,7 +103,7 @@ func TestCutContent(t *testing.T) {
 			t.Errorf("cut after %d bytes of %d, and nobody was told", n, len(raw))
 		}
 	}
-	if got := read(t, s, list(t, s)[0].ID); !bytes.Equal(got, raw) {
+	if got := providertest.Read(t, s, providertest.List(t, s)[0].ID); !bytes.Equal(got, raw) {
 		t.Error("the whole message is another one")
 	}
 }
@@ -144,7 +116,7 @@ func TestSilentServer(t *testing.T) {
 	settings.Endpoint.ProtocolTimeout = 100 * time.Millisecond
 	s := w.source(t, settings, "INBOX")
 	w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Stall})
-	_, err := s.Open(t.Context(), list(t, s)[0].ID)
+	_, err := s.Open(t.Context(), providertest.List(t, s)[0].ID)
 	if err == nil || fault.Of(err) != fault.Temporary {
 		t.Errorf("silence is %v", err)
 	}
@@ -161,9 +133,9 @@ func TestReadAhead(t *testing.T) {
 	w.Fault(sandboxfault.Rule{Step: "value", Action: sandboxfault.Delay, Delay: 10 * time.Millisecond})
 	s := w.source(t, w.settings(t), "INBOX")
 	got := map[string]bool{}
-	for i, it := range list(t, s) {
+	for i, it := range providertest.List(t, s) {
 		if i%7 != 3 {
-			got[string(read(t, s, it.ID))] = true
+			got[string(providertest.Read(t, s, it.ID))] = true
 		}
 	}
 	if len(got) < n*6/7-1 {
@@ -183,7 +155,7 @@ func TestFolders(t *testing.T) {
 	w.Deliver(t, "INBOX", letter(1))
 	w.Deliver(t, "INBOX", letter(2))
 	src := w.source(t, s, "INBOX")
-	items := list(t, src)
+	items := providertest.List(t, src)
 	if err := src.Settle(t.Context(), []string{items[0].ID}); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +167,7 @@ func TestFolders(t *testing.T) {
 			t.Errorf("%s holds %d messages, want %d", folder, got, want)
 		}
 	}
-	moved := list(t, w.source(t, w.settings(t), "Bob's/Größe"))
+	moved := providertest.List(t, w.source(t, w.settings(t), "Bob's/Größe"))
 	if len(moved) != 1 || moved[0].Key != items[0].Key {
 		t.Errorf("the moved message is %v, want the key %s", moved, items[0].Key)
 	}
@@ -213,7 +185,7 @@ func TestFolderVanishes(t *testing.T) {
 	src := w.source(t, s, "INBOX")
 	for i := range 2 {
 		w.Deliver(t, "INBOX", letter(i))
-		ids := []string{list(t, src)[0].ID}
+		ids := []string{providertest.List(t, src)[0].ID}
 		if err := src.Settle(t.Context(), ids); err != nil { // the first time the folder is still remembered
 			if err = src.Settle(t.Context(), ids); err != nil {
 				t.Fatal(err)
@@ -237,7 +209,7 @@ func TestJunk(t *testing.T) {
 	if n != 2 || !oldest.Equal(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)) || err != nil {
 		t.Errorf("%d since %v, %v", n, oldest, err)
 	}
-	if got := list(t, w.source(t, w.settings(t), inbound.JunkFolder)); len(got) != 2 {
+	if got := providertest.List(t, w.source(t, w.settings(t), inbound.JunkFolder)); len(got) != 2 {
 		t.Errorf("%d messages of the junk folder", len(got))
 	}
 }
@@ -292,7 +264,7 @@ func TestMovedIn(t *testing.T) {
 			if p, err = src.List(t.Context(), p.Next, 10); err != nil || len(p.Items) != 1 {
 				t.Fatalf("%d items, %v", len(p.Items), err)
 			}
-			if got := read(t, src, p.Items[0].ID); !bytes.Equal(got, letter(2)) {
+			if got := providertest.Read(t, src, p.Items[0].ID); !bytes.Equal(got, letter(2)) {
 				t.Errorf("%q", got)
 			}
 		})

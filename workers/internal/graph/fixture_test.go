@@ -1,6 +1,7 @@
 package graph_test
 
 import (
+	"crypto/x509"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -10,6 +11,7 @@ import (
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/idp"
 	"mailporter/workers/internal/graph"
+	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/providertest"
 )
 
@@ -57,15 +59,11 @@ func (w *world) source(t *testing.T, s tokenclient.Settings, folder string) *gra
 
 func (w *world) sourceFrom(t *testing.T, c graph.Config) *graph.Source {
 	t.Helper()
-	w.Broker.SetMailboxes(c.Settings)
-	src, err := graph.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := src.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return src
+	return providertest.Open(t, w.World, c.Settings, func() (*graph.Source, error) { return graph.New(c) })
+}
+
+// open makes a Source for the suites.
+func (w *world) open(t *testing.T, s tokenclient.Settings, roots *x509.CertPool) inbound.Source {
+	t.Helper()
+	return w.sourceFrom(t, graph.Config{Settings: s, Folder: "INBOX", Broker: w.Client, Roots: roots})
 }

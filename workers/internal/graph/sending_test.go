@@ -16,6 +16,7 @@ import (
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
+	"mailporter/workers/internal/providertest"
 )
 
 // sending are the settings of the mailbox for mail that goes out.
@@ -29,17 +30,8 @@ func (w *world) sending(t *testing.T) tokenclient.Settings {
 // transport makes a Transport with these settings, known to the broker; the test closes it.
 func (w *world) transport(t *testing.T, s tokenclient.Settings) *graph.Transport {
 	t.Helper()
-	w.Broker.SetMailboxes(s)
-	tr, err := graph.NewTransport(graph.TransportConfig{Roots: w.Sandbox.CertPool()}, s, w.Client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := tr.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return tr
+	c := graph.TransportConfig{Roots: w.Sandbox.CertPool()}
+	return providertest.Open(t, w.World, s, func() (*graph.Transport, error) { return graph.NewTransport(c, s, w.Client) })
 }
 
 // cause turns the suite's troubles into rules of the sandbox.

@@ -1,16 +1,10 @@
 package graph_test
 
 import (
-	"crypto/x509"
-	"net"
-	"strconv"
 	"testing"
 
-	"mailporter/kit/tokenclient"
 	"mailporter/sandbox"
 	"mailporter/sandbox/fault"
-	"mailporter/workers/internal/graph"
-	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/inbound/inboundtest"
 )
 
@@ -32,36 +26,14 @@ func TestCuts(t *testing.T) {
 	inboundtest.Cuts(t, func(t *testing.T) inboundtest.DistantServer { return newWorld(t).distant(t) })
 }
 
-// distant is the server from far away.
 func (w *world) distant(t *testing.T) inboundtest.DistantServer {
-	s := w.settings(t)
-	s.Inbound.FailedFolder = "Failed"
-	return inboundtest.DistantServer{
-		SourceServer: w.server(t), Roots: w.Sandbox.CertPool(),
-		Address: net.JoinHostPort(s.Endpoint.Server, strconv.Itoa(s.Endpoint.Port)),
-		Reach: func(t *testing.T, after tokenclient.After, port int, roots *x509.CertPool) inbound.Source {
-			s.Inbound.After, s.Endpoint.Port = after, port
-			return w.sourceFrom(t, graph.Config{Settings: s, Folder: "INBOX", Broker: w.Client, Roots: roots})
-		},
-		Failed: func(t *testing.T) [][]byte { return w.Holds(t, s.Inbound.FailedFolder) },
-	}
+	return w.Distant(w.server(t), w.settings(t), w.open)
 }
 
 func (w *world) server(t *testing.T) inboundtest.SourceServer {
-	return inboundtest.SourceServer{
-		Open: func(t *testing.T, after tokenclient.After) inbound.Source {
-			s := w.settings(t)
-			s.Inbound.After = after
-			return w.source(t, s, "INBOX")
-		},
-		Deliver:    func(t *testing.T, raw []byte) { w.Deliver(t, "INBOX", raw) },
-		Remove:     func(t *testing.T, raw []byte) { w.Remove(t, "INBOX", raw) },
-		Holds:      func(t *testing.T) [][]byte { return w.Holds(t, "INBOX") },
-		LoseCursor: func(*testing.T) { w.Sandbox.ForgetDelta() },
-		RefuseTokens: func(_ *testing.T, n int) {
-			w.Fault(fault.Rule{Action: fault.RefuseToken, Count: max(n, 0)})
-		},
-		Cut:     func(*testing.T) { w.Fault(fault.Rule{Step: "delete", Action: fault.LoseAnswer, Count: 1}) },
-		Secrets: w.Secrets,
-	}
+	s := w.Server(w.settings(t), w.open)
+	s.LoseCursor = func(*testing.T) { w.Sandbox.ForgetDelta() }
+	s.RefuseTokens = func(_ *testing.T, n int) { w.Fault(fault.Rule{Action: fault.RefuseToken, Count: max(n, 0)}) }
+	s.Cut = func(*testing.T) { w.Fault(fault.Rule{Step: "delete", Action: fault.LoseAnswer, Count: 1}) }
+	return s
 }

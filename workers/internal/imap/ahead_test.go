@@ -12,6 +12,7 @@ import (
 	wfault "mailporter/workers/internal/fault"
 	"mailporter/workers/internal/imap"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/providertest"
 )
 
 // mustRead reads the messages in their order and wants these.
@@ -21,7 +22,7 @@ func mustRead(t *testing.T, src *imap.Source, items []inbound.Item, want [][]byt
 		t.Fatalf("%d messages on the page, want %d", len(items), len(want))
 	}
 	for i, it := range items {
-		if got := read(t, src, it.ID); !bytes.Equal(got, want[i]) {
+		if got := providertest.Read(t, src, it.ID); !bytes.Equal(got, want[i]) {
 			t.Errorf("message %d: %d bytes, want %d", i, len(got), len(want[i]))
 		}
 	}
@@ -40,7 +41,7 @@ func TestSmallMessagesComeManyAtATime(t *testing.T) {
 	w := newWorld(t)
 	want := w.deliverMany(t, 30)
 	src := w.source(t, w.settings(t), "INBOX")
-	items := page(t, src, nil).Items
+	items := providertest.Page(t, src, nil).Items
 	counter := w.Fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
 	mustRead(t, src, items, want)
 	if n := w.Sandbox.Faults().Fired(counter); n != 1 {
@@ -56,7 +57,7 @@ func TestLargeMessagesAreNotFetchedAhead(t *testing.T) {
 		w.Deliver(t, "INBOX", want[i])
 	}
 	src := w.source(t, w.settings(t), "INBOX")
-	items := page(t, src, nil).Items
+	items := providertest.Page(t, src, nil).Items
 	counter := w.Fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
 	mustRead(t, src, items, want)
 	if n := w.Sandbox.Faults().Fired(counter); n != len(items) {
@@ -73,7 +74,7 @@ func TestWhatWillNotBeOpenedIsNotFetched(t *testing.T) {
 		w.Deliver(t, "INBOX", raw)
 	}
 	src := w.source(t, settings, "INBOX")
-	items := page(t, src, nil).Items
+	items := providertest.Page(t, src, nil).Items
 	counter := w.Fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
 	mustRead(t, src, []inbound.Item{items[0], items[2], items[1]}, [][]byte{small, letter(3), large})
 	if n := w.Sandbox.Faults().Fired(counter); n != 2 {
@@ -95,7 +96,7 @@ func TestOneMessageDoesNotSpoilTheOthers(t *testing.T) {
 			w := newWorld(t)
 			want := w.deliverMany(t, 10)
 			src := w.source(t, w.settings(t), "INBOX")
-			items := page(t, src, nil).Items
+			items := providertest.Page(t, src, nil).Items
 			tc.rule.Step, tc.rule.Count = "fetch", 1
 			w.Fault(tc.rule)
 			for _, it := range items[:tc.failed] {
@@ -105,7 +106,7 @@ func TestOneMessageDoesNotSpoilTheOthers(t *testing.T) {
 			}
 			counter := w.Fault(fault.Rule{Step: "fetch", Action: fault.Delay, Delay: time.Nanosecond})
 			mustRead(t, src, items, want)
-			again := page(t, src, nil).Items
+			again := providertest.Page(t, src, nil).Items
 			mustRead(t, src, again, want)
 			if n := w.Sandbox.Faults().Fired(counter); n < 2*len(items) {
 				t.Errorf("%d FETCH for %d messages: they were fetched together again", n, 2*len(items))
@@ -118,7 +119,7 @@ func TestThrottlingOfManyIsTold(t *testing.T) {
 	w := newWorld(t)
 	w.deliverMany(t, 3)
 	src := w.source(t, w.settings(t), "INBOX")
-	items := page(t, src, nil).Items
+	items := providertest.Page(t, src, nil).Items
 	w.Fault(fault.Rule{Step: "fetch", Action: fault.Reply, Text: "NO Request is throttled. Suggested Backoff Time: 5000 milliseconds", Count: 1})
 	if _, err := src.Open(t.Context(), items[0].ID); wfault.Of(err) != wfault.Throttled || wfault.After(err) != 5*time.Second {
 		t.Errorf("%v", err)
@@ -139,8 +140,8 @@ func TestAnswersInAnyOrder(t *testing.T) {
 	answers["UID FETCH 7:9 (UID BODY.PEEK[])"] = bodies.String() + "TAG OK done\r\n"
 	src, _ := play(t, answers, same)
 	var got []string
-	for _, it := range page(t, src, nil).Items {
-		got = append(got, strings.TrimPrefix(string(read(t, src, it.ID)), header))
+	for _, it := range providertest.Page(t, src, nil).Items {
+		got = append(got, strings.TrimPrefix(string(providertest.Read(t, src, it.ID)), header))
 	}
 	if want := []string{"message 7\r\n", "message 8\r\n", "message 9\r\n"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)

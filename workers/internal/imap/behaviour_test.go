@@ -17,37 +17,8 @@ import (
 	wfault "mailporter/workers/internal/fault"
 	"mailporter/workers/internal/imap"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/providertest"
 )
-
-// page lists everything.
-func page(t *testing.T, s *imap.Source, after inbound.Cursor) inbound.Page {
-	t.Helper()
-	p, err := s.List(t.Context(), after, 100)
-	if err != nil {
-		t.Fatalf("list: %v", err)
-	}
-	return p
-}
-
-func ids(p inbound.Page) (all []string) {
-	for _, it := range p.Items {
-		all = append(all, it.ID)
-	}
-	return all
-}
-
-func read(t *testing.T, s *imap.Source, id string) []byte {
-	t.Helper()
-	r, err := s.Open(t.Context(), id)
-	if err != nil {
-		t.Fatalf("open: %v", err)
-	}
-	b, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		t.Fatalf("read: %v", err)
-	}
-	return b
-}
 
 func TestLogins(t *testing.T) {
 	tests := []struct {
@@ -71,7 +42,7 @@ func TestLogins(t *testing.T) {
 			s.Endpoint.Mechanism = test.mechanism
 			w.Deliver(t, "INBOX", letter(1))
 			src := w.source(t, s, "INBOX")
-			if got := read(t, src, page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
+			if got := providertest.Read(t, src, providertest.Page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
 				t.Errorf("read %q", got)
 			}
 		})
@@ -107,7 +78,7 @@ func TestATokenThatExpiresIsAPlannedEnd(t *testing.T) {
 	if _, err := src.List(t.Context(), nil, 10); !errors.Is(err, inbound.ErrSessionOver) {
 		t.Errorf("list: %v, want ErrSessionOver", err)
 	}
-	if p := page(t, src, nil); len(p.Items) != 2 {
+	if p := providertest.Page(t, src, nil); len(p.Items) != 2 {
 		t.Errorf("%d items after the reconnect", len(p.Items))
 	}
 	if n := len(w.Broker.Rejections()); n != 0 {
@@ -121,11 +92,11 @@ func TestTheConnectionEndsBeforeItsToken(t *testing.T) {
 	s := w.settings(t)
 	s.Margin = 2500 * time.Millisecond
 	src := w.source(t, s, "INBOX")
-	page(t, src, nil)
+	providertest.Page(t, src, nil)
 	if err := src.Wait(t.Context(), time.Minute); err != nil { // until the margin begins
 		t.Errorf("wait: %v", err)
 	}
-	page(t, src, nil)
+	providertest.Page(t, src, nil)
 	stats := w.Sandbox.Stats().IMAP
 	if stats.Logins != 2 || stats.Expired != 0 {
 		t.Errorf("%d logins, %d sessions ended by the server, want 2 and none", stats.Logins, stats.Expired)
@@ -136,7 +107,7 @@ func TestOneConnectionServesManyCalls(t *testing.T) {
 	w := newWorld(t)
 	src := w.source(t, w.settings(t), "INBOX")
 	for range 5 {
-		page(t, src, nil)
+		providertest.Page(t, src, nil)
 	}
 	if n := w.Sandbox.Stats().IMAP.Logins; n != 1 {
 		t.Errorf("%d logins, want 1", n)
@@ -148,7 +119,7 @@ func TestACutMessageIsNoWholeOne(t *testing.T) {
 	big := append(letter(1), bytes.Repeat([]byte("0123456789\r\n"), 50_000)...)
 	w.Deliver(t, "INBOX", big)
 	src := w.source(t, w.settings(t), "INBOX")
-	id := page(t, src, nil).Items[0].ID
+	id := providertest.Page(t, src, nil).Items[0].ID
 	for _, bytes := range []int{0, 1, 5000, 300_000} {
 		rule := w.Fault(fault.Rule{Step: "fetch", Action: fault.Cut, Bytes: bytes, Count: 1})
 		r, err := src.Open(t.Context(), id)
@@ -160,7 +131,7 @@ func TestACutMessageIsNoWholeOne(t *testing.T) {
 			t.Errorf("cut after %d bytes: %v", bytes, err)
 		}
 	}
-	if got := read(t, src, id); !slices.Equal(got, big) {
+	if got := providertest.Read(t, src, id); !slices.Equal(got, big) {
 		t.Errorf("read %d bytes in the end, want %d", len(got), len(big))
 	}
 }
@@ -177,7 +148,7 @@ func TestAStalledServerIsLeft(t *testing.T) {
 			if _, err := src.List(t.Context(), nil, 10); err == nil || wfault.Of(err) != wfault.Temporary {
 				t.Errorf("list: %v, want a temporary error", err)
 			}
-			if p := page(t, src, nil); len(p.Items) != 1 {
+			if p := providertest.Page(t, src, nil); len(p.Items) != 1 {
 				t.Errorf("%d items in the end", len(p.Items))
 			}
 		})
@@ -210,9 +181,9 @@ func TestMarkRead(t *testing.T) {
 	s := w.settings(t)
 	s.Inbound.After = tokenclient.MarkRead
 	src := w.source(t, s, "INBOX")
-	p := page(t, src, nil)
-	read(t, src, p.Items[1].ID)
-	if err := src.Settle(t.Context(), ids(p)[:1]); err != nil {
+	p := providertest.Page(t, src, nil)
+	providertest.Read(t, src, p.Items[1].ID)
+	if err := src.Settle(t.Context(), providertest.IDs(p)[:1]); err != nil {
 		t.Fatal(err)
 	}
 	var seen []bool
@@ -234,8 +205,8 @@ func TestMoveAndSetAsideMakeTheirFolders(t *testing.T) {
 			s := w.settings(t)
 			s.Inbound.After, s.Inbound.FailedFolder = tokenclient.Move, "Fehlgeschlagen/Übergroß & mehr"
 			src := w.source(t, s, "INBOX")
-			p := page(t, src, nil)
-			if err := src.Settle(t.Context(), ids(p)[:1]); err != nil {
+			p := providertest.Page(t, src, nil)
+			if err := src.Settle(t.Context(), providertest.IDs(p)[:1]); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 { // again: it is gone, which is no error
@@ -255,7 +226,7 @@ func TestWithoutAFailedItemsFolderNothingIsSetAside(t *testing.T) {
 	w := newWorld(t)
 	w.Deliver(t, "INBOX", letter(1))
 	src := w.source(t, w.settings(t), "INBOX")
-	if moved, err := src.SetAside(t.Context(), page(t, src, nil).Items[0].ID); err != nil || moved {
+	if moved, err := src.SetAside(t.Context(), providertest.Page(t, src, nil).Items[0].ID); err != nil || moved {
 		t.Errorf("set aside: %t, %v", moved, err)
 	}
 }
@@ -263,7 +234,7 @@ func TestWithoutAFailedItemsFolderNothingIsSetAside(t *testing.T) {
 func TestIdleHearsOfNewMail(t *testing.T) {
 	w := newWorld(t)
 	src := w.source(t, w.settings(t), "INBOX")
-	at := page(t, src, nil).Next
+	at := providertest.Page(t, src, nil).Next
 	rule := w.Fault(fault.Rule{Step: "idle", Action: fault.Delay, Delay: time.Millisecond})
 	heard := make(chan error, 1)
 	go func() { heard <- src.Wait(t.Context(), time.Hour) }()
@@ -274,7 +245,7 @@ func TestIdleHearsOfNewMail(t *testing.T) {
 	if err := <-heard; err != nil {
 		t.Fatalf("wait: %v", err)
 	}
-	if p := page(t, src, at); len(p.Items) != 1 {
+	if p := providertest.Page(t, src, at); len(p.Items) != 1 {
 		t.Errorf("%d items after IDLE", len(p.Items))
 	}
 }
@@ -292,7 +263,7 @@ func TestWaitEndsByItself(t *testing.T) {
 		if err := src.Wait(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: wait: %v", mailbox, err)
 		}
-		page(t, src, nil) // still of use
+		providertest.Page(t, src, nil) // still of use
 	}
 }
 
@@ -311,7 +282,7 @@ func TestJunk(t *testing.T) {
 			w := newWorld(t)
 			w.Mailbox = mailbox
 			src := w.source(t, w.settings(t), "INBOX")
-			at := page(t, src, nil).Next
+			at := providertest.Page(t, src, nil).Next
 			for want := range 3 {
 				n, oldest, err := src.CountJunk(t.Context())
 				if err != nil || n != want || oldest.IsZero() != (want == 0) {
@@ -319,11 +290,11 @@ func TestJunk(t *testing.T) {
 				}
 				w.Deliver(t, name, letter(want))
 			}
-			if p := page(t, src, at); len(p.Items) != 0 { // back in the folder that is read
+			if p := providertest.Page(t, src, at); len(p.Items) != 0 { // back in the folder that is read
 				t.Errorf("%d items in the inbox", len(p.Items))
 			}
 			junk := w.source(t, w.settings(t), inbound.JunkFolder)
-			if p := page(t, junk, nil); len(p.Items) != 3 {
+			if p := providertest.Page(t, junk, nil); len(p.Items) != 3 {
 				t.Errorf("%d items read out of the junk folder, want 3", len(p.Items))
 			}
 		})
@@ -377,7 +348,7 @@ func TestStartTLS(t *testing.T) {
 	s := w.settings(t)
 	s.Endpoint.Security = tokenclient.StartTLS
 	src := w.source(t, s, "INBOX")
-	if got := read(t, src, page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
+	if got := providertest.Read(t, src, providertest.Page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
 		t.Errorf("read %q", got)
 	}
 }

@@ -1,6 +1,7 @@
 package imap_test
 
 import (
+	"crypto/x509"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -9,6 +10,7 @@ import (
 	"mailporter/sandbox"
 	"mailporter/sandbox/fault"
 	"mailporter/workers/internal/imap"
+	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/providertest"
 )
 
@@ -57,15 +59,11 @@ func (w *world) source(t *testing.T, s tokenclient.Settings, folder string) *ima
 
 func (w *world) sourceFrom(t *testing.T, c imap.Config) *imap.Source {
 	t.Helper()
-	w.Broker.SetMailboxes(c.Settings)
-	src, err := imap.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := src.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return src
+	return providertest.Open(t, w.World, c.Settings, func() (*imap.Source, error) { return imap.New(c) })
+}
+
+// open makes a Source for the suites.
+func (w *world) open(t *testing.T, s tokenclient.Settings, roots *x509.CertPool) inbound.Source {
+	t.Helper()
+	return w.sourceFrom(t, imap.Config{Settings: s, Folder: "INBOX", Broker: w.Client, Roots: roots})
 }

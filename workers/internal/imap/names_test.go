@@ -9,6 +9,7 @@ import (
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/imap"
+	"mailporter/workers/internal/providertest"
 )
 
 // TestNamesOnTheWire: names go out in modified UTF-7 (RFC 3501 section 5.1.3), whatever the server could do if it was asked.
@@ -26,7 +27,7 @@ func TestNamesOnTheWire(t *testing.T) {
 		for name, want := range names {
 			t.Run(caps+" "+name, func(t *testing.T) {
 				src, server := playFolder(t, inboxOf(caps), name, func(s *tokenclient.Settings) { s.Inbound.AfterFolder = "x" })
-				page(t, src, nil)
+				providertest.Page(t, src, nil)
 				if got := server.commands("SELECT"); !slices.Equal(got, []string{"SELECT " + want}) {
 					t.Errorf("sent %s", got)
 				}
@@ -70,8 +71,8 @@ func TestWhereAFolderIs(t *testing.T) {
 			answers := folders(tc.caps, tc.there)
 			maps.Copy(answers, tc.more)
 			src, server := playFolder(t, answers, tc.folder, func(s *tokenclient.Settings) { s.Inbound.AfterFolder = "x" })
-			page(t, src, nil)
-			page(t, src, nil)
+			providertest.Page(t, src, nil)
+			providertest.Page(t, src, nil)
 			if got := server.commands("SELECT"); !slices.Equal(got, []string{"SELECT " + tc.want}) {
 				t.Errorf("sent %s", got)
 			}
@@ -85,7 +86,7 @@ func TestAFolderIsMadeWhereItBelongs(t *testing.T) {
 	answers["NAMESPACE"] = "* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL\r\nTAG OK done\r\n"
 	src, server := play(t, answers, func(s *tokenclient.Settings) { s.Inbound.After, s.Inbound.AfterFolder = tokenclient.Move, "Done/*" })
 	for range 2 {
-		if err := src.Settle(t.Context(), ids(page(t, src, nil))); err != nil {
+		if err := src.Settle(t.Context(), providertest.IDs(providertest.Page(t, src, nil))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -104,8 +105,8 @@ func TestOneFolderByTwoNames(t *testing.T) {
 	src, server := playFolder(t, answers, "Done", func(s *tokenclient.Settings) {
 		s.Inbound.After, s.Inbound.AfterFolder, s.Inbound.FailedFolder = tokenclient.Move, "INBOX/Done", "INBOX.Done"
 	})
-	p := page(t, src, nil)
-	mustSay(t, src.Settle(t.Context(), ids(p)), fault.Temporary, "SAME_FOLDER")
+	p := providertest.Page(t, src, nil)
+	mustSay(t, src.Settle(t.Context(), providertest.IDs(p)), fault.Temporary, "SAME_FOLDER")
 	_, err := src.SetAside(t.Context(), p.Items[0].ID)
 	mustSay(t, err, fault.Temporary, "SAME_FOLDER")
 	if got := server.commands("UID MOVE"); len(got) > 0 {

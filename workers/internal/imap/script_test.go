@@ -16,6 +16,7 @@ import (
 	"mailporter/kit/tokenclient/brokertest"
 	wfault "mailporter/workers/internal/fault"
 	"mailporter/workers/internal/imap"
+	"mailporter/workers/internal/providertest"
 )
 
 // script is a server that says what it is told to: for what no library's server does. Keys are how a command begins,
@@ -139,8 +140,8 @@ func TestWithoutUIDPLUSNothingIsExpunged(t *testing.T) {
 	for name, after := range map[string]tokenclient.After{"delete": tokenclient.Delete, "move": tokenclient.Move} {
 		t.Run(name, func(t *testing.T) {
 			src, server := play(t, inboxOf(""), func(s *tokenclient.Settings) { s.Inbound.After = after })
-			p := page(t, src, nil)
-			if err := src.Settle(t.Context(), ids(p)); err != nil {
+			p := providertest.Page(t, src, nil)
+			if err := src.Settle(t.Context(), providertest.IDs(p)); err != nil {
 				t.Fatal(err)
 			}
 			if got := append(server.commands("EXPUNGE"), server.commands("UID EXPUNGE")...); len(got) > 0 {
@@ -152,7 +153,7 @@ func TestWithoutUIDPLUSNothingIsExpunged(t *testing.T) {
 			if got := server.commands("UID COPY 7"); (len(got) == 1) != (after == tokenclient.Move) {
 				t.Errorf("copied: %v", got)
 			}
-			page(t, src, nil)
+			providertest.Page(t, src, nil)
 			if got := server.commands("UID SEARCH"); !strings.Contains(got[len(got)-1], "UNDELETED") {
 				t.Errorf("searched with %q: what is flagged was settled already", got)
 			}
@@ -162,7 +163,7 @@ func TestWithoutUIDPLUSNothingIsExpunged(t *testing.T) {
 
 func TestWithUIDPLUSOnlyTheOwnAreExpunged(t *testing.T) {
 	src, server := play(t, inboxOf("UIDPLUS"), func(s *tokenclient.Settings) { s.Inbound.After = tokenclient.Move })
-	if err := src.Settle(t.Context(), ids(page(t, src, nil))); err != nil {
+	if err := src.Settle(t.Context(), providertest.IDs(providertest.Page(t, src, nil))); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"UID EXPUNGE 7"}
@@ -173,8 +174,8 @@ func TestWithUIDPLUSOnlyTheOwnAreExpunged(t *testing.T) {
 
 func TestKeepOpensReadOnly(t *testing.T) {
 	src, server := play(t, inboxOf(""), func(s *tokenclient.Settings) { s.Inbound.After = tokenclient.Keep })
-	p := page(t, src, nil)
-	if got := string(read(t, src, p.Items[0].ID)); got != whole {
+	p := providertest.Page(t, src, nil)
+	if got := string(providertest.Read(t, src, p.Items[0].ID)); got != whole {
 		t.Errorf("read %q", got)
 	}
 	if len(server.commands("EXAMINE")) != 1 || len(server.commands("SELECT")) != 0 {
@@ -200,7 +201,7 @@ func TestAnswersThatMislead(t *testing.T) {
 			answers := inboxOf("")
 			answers[test.command] = test.answer
 			src, _ := play(t, answers, same)
-			r, err := src.Open(t.Context(), page(t, src, nil).Items[0].ID)
+			r, err := src.Open(t.Context(), providertest.Page(t, src, nil).Items[0].ID)
 			if err == nil {
 				_, err = io.ReadAll(r)
 				_ = r.Close()

@@ -11,6 +11,7 @@ import (
 	"mailporter/kit/tokenclient"
 	wfault "mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/providertest"
 )
 
 // unasked is what a server may say at any time (RFC 3501 section 5.2).
@@ -42,7 +43,7 @@ func TestStrangeServers(t *testing.T) {
 			all := inboxOf("")
 			maps.Copy(all, answers)
 			src, _ := play(t, all, same)
-			p := page(t, src, nil)
+			p := providertest.Page(t, src, nil)
 			if len(p.Items) != 1 || !strings.HasSuffix(p.Items[0].ID, ":7") {
 				t.Fatalf("listed %+v", p.Items)
 			}
@@ -50,10 +51,10 @@ func TestStrangeServers(t *testing.T) {
 			if name == "a quoted body" {
 				want = "Message-ID: <a@b>"
 			}
-			if got := string(read(t, src, p.Items[0].ID)); got != want {
+			if got := string(providertest.Read(t, src, p.Items[0].ID)); got != want {
 				t.Errorf("read %q, want %q", got, want)
 			}
-			if p := page(t, src, p.Next); len(p.Items) != 0 {
+			if p := providertest.Page(t, src, p.Next); len(p.Items) != 0 {
 				t.Errorf("%d items behind the last", len(p.Items))
 			}
 		})
@@ -172,7 +173,7 @@ func TestCapabilitiesAfterLogin(t *testing.T) {
 			answers["CAPABILITY"] = fmt.Sprintf(after, tc.after)
 			answers["LOGIN"] = tc.login
 			src, server := play(t, answers, func(s *tokenclient.Settings) { s.Inbound.After = tokenclient.Move })
-			if err := src.Settle(t.Context(), ids(page(t, src, nil))); err != nil {
+			if err := src.Settle(t.Context(), providertest.IDs(providertest.Page(t, src, nil))); err != nil {
 				t.Fatal(err)
 			}
 			if len(server.commands(tc.want)) != 1 {
@@ -189,7 +190,7 @@ func TestValidityChangesWithinASession(t *testing.T) {
 		w.Deliver(t, "INBOX", letter(i))
 	}
 	src := w.source(t, w.settings(t), "INBOX")
-	before := page(t, src, nil)
+	before := providertest.Page(t, src, nil)
 	if err := w.Sandbox.Store().Renumber(support, "INBOX"); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +201,7 @@ func TestValidityChangesWithinASession(t *testing.T) {
 	if wfault.Of(err) != wfault.CursorLost {
 		t.Fatalf("%+v, %v, want a lost cursor", after, err)
 	}
-	again := page(t, src, nil)
+	again := providertest.Page(t, src, nil)
 	if fmt.Sprint(keysOf(again)) != fmt.Sprint(keysOf(before)) {
 		t.Errorf("keys %v, before %v", keysOf(again), keysOf(before))
 	}

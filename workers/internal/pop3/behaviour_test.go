@@ -17,6 +17,7 @@ import (
 	wfault "mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/pop3"
+	"mailporter/workers/internal/providertest"
 )
 
 func TestLogins(t *testing.T) {
@@ -42,7 +43,7 @@ func TestLogins(t *testing.T) {
 			s.Endpoint.Mechanism, s.Endpoint.TwoLine = tc.mechanism, tc.twoLine
 			w.deliver(t, letter(1))
 			src := w.source(t, s)
-			if got := read(t, src, page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
+			if got := providertest.Read(t, src, providertest.Page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
 				t.Errorf("read %q", got)
 			}
 		})
@@ -80,9 +81,9 @@ func TestTheKeyOutlivesTheSession(t *testing.T) {
 			w.deliver(t, letter(1))
 		}
 		src := w.source(t, w.settings(t))
-		first := page(t, src, nil)
+		first := providertest.Page(t, src, nil)
 		src.Yield()
-		second := page(t, src, nil)
+		second := providertest.Page(t, src, nil)
 		if !slices.EqualFunc(first.Items, second.Items, func(a, b inbound.Item) bool { return a.Key == b.Key && a.ID == b.ID }) || len(first.Items) != 3 {
 			t.Errorf("%s: %+v\n%+v", mailbox, first.Items, second.Items)
 		}
@@ -115,7 +116,7 @@ func TestTheServerSaysWhatItMeans(t *testing.T) {
 			if errors.Is(err, inbound.ErrSessionOver) != strings.Contains(tc.text, "Expired") {
 				t.Errorf("list: %v", err)
 			}
-			if p := page(t, src, nil); len(p.Items) != 1 {
+			if p := providertest.Page(t, src, nil); len(p.Items) != 1 {
 				t.Errorf("%d items in the end", len(p.Items))
 			}
 		})
@@ -127,12 +128,12 @@ func TestOneSessionAtATime(t *testing.T) {
 	w := newWorld(t)
 	w.deliver(t, letter(1))
 	other := w.source(t, w.settings(t))
-	page(t, other, nil)
+	providertest.Page(t, other, nil)
 	src := w.source(t, w.settings(t))
 	_, err := src.List(t.Context(), nil, 10)
 	mustFail(t, err, wfault.Temporary, "IN_USE")
 	other.Yield()
-	if p := page(t, src, nil); len(p.Items) != 1 {
+	if p := providertest.Page(t, src, nil); len(p.Items) != 1 {
 		t.Errorf("%d items once the other one has left", len(p.Items))
 	}
 }
@@ -142,9 +143,9 @@ func TestASessionEndsBeforeItsToken(t *testing.T) {
 	w.Live(3 * time.Second) // a second of it is margin
 	w.deliver(t, letter(1))
 	src := w.source(t, w.settings(t))
-	id := page(t, src, nil).Items[0].ID
+	id := providertest.Page(t, src, nil).Items[0].ID
 	for deadline := time.Now().Add(time.Minute); w.Broker.Minted() < 2; {
-		if read(t, src, id); time.Now().After(deadline) {
+		if providertest.Read(t, src, id); time.Now().After(deadline) {
 			t.Fatal("the session is still used with a token whose time is up")
 		}
 	}
@@ -155,7 +156,7 @@ func TestACutMessageIsNoWholeOne(t *testing.T) {
 	big := append(letter(1), bytes.Repeat([]byte("0123456789\r\n"), 50_000)...)
 	w.deliver(t, big)
 	src := w.source(t, w.settings(t))
-	id := page(t, src, nil).Items[0].ID
+	id := providertest.Page(t, src, nil).Items[0].ID
 	for _, bytes := range []int{0, 1, 5000, 300_000} {
 		rule := w.Fault(fault.Rule{Step: "retr", Action: fault.Cut, Bytes: bytes, Count: 1})
 		r, err := open(t, src, id)
@@ -185,8 +186,8 @@ func TestALongRestIsNotRead(t *testing.T) {
 	w.deliver(t, long)
 	w.deliver(t, letter(2))
 	src := w.source(t, w.settings(t))
-	p := page(t, src, nil)
-	for _, id := range ids(p) {
+	p := providertest.Page(t, src, nil)
+	for _, id := range providertest.IDs(p) {
 		r, err := open(t, src, id)
 		if err != nil {
 			t.Fatal(err)
@@ -298,7 +299,7 @@ func TestSTLS(t *testing.T) {
 	s := w.settings(t)
 	s.Endpoint.Security = tokenclient.StartTLS
 	src := w.source(t, s)
-	if got := read(t, src, page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
+	if got := providertest.Read(t, src, providertest.Page(t, src, nil).Items[0].ID); !bytes.Equal(got, letter(1)) {
 		t.Errorf("read %q", got)
 	}
 }

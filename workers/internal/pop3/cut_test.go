@@ -17,6 +17,7 @@ import (
 	"mailporter/sandbox/pop3d"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/pop3"
+	"mailporter/workers/internal/providertest"
 )
 
 // shears stands between a client and a server and cuts one connection after so many bytes of one direction.
@@ -141,7 +142,7 @@ func (w *world) pass(t *testing.T, src *pop3.Source, got map[string][]byte) erro
 	var all []string
 	err := patiently(func() error {
 		p, err := src.List(t.Context(), nil, 10)
-		all = ids(p)
+		all = providertest.IDs(p)
 		for _, it := range p.Items {
 			if err != nil {
 				break

@@ -1,8 +1,6 @@
 package pop3_test
 
 import (
-	"errors"
-	"io"
 	"testing"
 	"time"
 
@@ -12,7 +10,6 @@ import (
 	"mailporter/sandbox"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/mailstore"
-	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/pop3"
 	"mailporter/workers/internal/providertest"
 )
@@ -62,24 +59,11 @@ func (w *world) settings(t *testing.T) tokenclient.Settings {
 // source makes a Source with these settings, known to the broker.
 func (w *world) source(t *testing.T, s tokenclient.Settings) *pop3.Source {
 	t.Helper()
-	w.Broker.SetMailboxes(s)
-	src, err := pop3.New(pop3.Config{Settings: s, Folder: "INBOX", Broker: w.Client, Roots: w.Sandbox.CertPool()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := src.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return src
+	c := pop3.Config{Settings: s, Folder: "INBOX", Broker: w.Client, Roots: w.Sandbox.CertPool()}
+	return providertest.Open(t, w.World, s, func() (*pop3.Source, error) { return pop3.New(c) })
 }
 
 func (w *world) deliver(t *testing.T, raw []byte) { t.Helper(); w.Deliver(t, "INBOX", raw) }
-
-func (w *world) remove(t *testing.T, raw []byte) { t.Helper(); w.Remove(t, "INBOX", raw) }
-
-func (w *world) holds(t *testing.T) [][]byte { t.Helper(); return w.Holds(t, "INBOX") }
 
 func (w *world) messages(t *testing.T) []*mailstore.Message {
 	t.Helper()
@@ -92,34 +76,4 @@ func withLineEnd(raw []byte) []byte {
 		return raw
 	}
 	return append(raw[:len(raw):len(raw)], "\r\n"...)
-}
-
-// page lists everything.
-func page(t *testing.T, s *pop3.Source, after inbound.Cursor) inbound.Page {
-	t.Helper()
-	p, err := s.List(t.Context(), after, 100)
-	if err != nil {
-		t.Fatalf("list: %v", err)
-	}
-	return p
-}
-
-func ids(p inbound.Page) (all []string) {
-	for _, it := range p.Items {
-		all = append(all, it.ID)
-	}
-	return all
-}
-
-func read(t *testing.T, s *pop3.Source, id string) []byte {
-	t.Helper()
-	r, err := s.Open(t.Context(), id)
-	if err != nil {
-		t.Fatalf("open: %v", err)
-	}
-	b, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		t.Fatalf("read: %v", err)
-	}
-	return b
 }

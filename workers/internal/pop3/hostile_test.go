@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"mailporter/workers/internal/providertest"
 )
 
 // deep is a multipart within a multipart and so on.
@@ -54,12 +56,12 @@ func TestHostileMessagesArriveByteForByte(t *testing.T) {
 			}
 			n := len(left)
 			src := w.source(t, w.settings(t))
-			items := page(t, src, nil).Items
+			items := providertest.Page(t, src, nil).Items
 			if len(items) != n {
 				t.Errorf("%d of %d messages are listed", len(items), n)
 			}
 			for _, it := range items {
-				got := read(t, src, it.ID)
+				got := providertest.Read(t, src, it.ID)
 				if _, ok := left[string(got)]; !ok {
 					t.Errorf("%d bytes that nobody sent: %.60q", len(got), got)
 				}

@@ -18,6 +18,7 @@ import (
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/pop3"
+	"mailporter/workers/internal/providertest"
 )
 
 // script is a server that says what it is told to: for what no library's server does. Keys are how a command begins, values
@@ -185,7 +186,7 @@ func mustFail(t *testing.T, err error, kind fault.Kind, reason string) {
 
 func TestAPasswordGoesWithUSERAndPASS(t *testing.T) {
 	src, s := play(t, two(nil), nothing)
-	if p := page(t, src, nil); len(p.Items) != 2 || p.Items[0].Size != 10 {
+	if p := providertest.Page(t, src, nil); len(p.Items) != 2 || p.Items[0].Size != 10 {
 		t.Errorf("%+v", p)
 	}
 	if got := s.commands(""); len(got) < 3 || got[1] != "USER "+support || !strings.HasPrefix(got[2], "PASS ") {
@@ -195,8 +196,8 @@ func TestAPasswordGoesWithUSERAndPASS(t *testing.T) {
 
 func TestAServerWithoutCAPA(t *testing.T) {
 	src, s := play(t, two(script{"CAPA": once("-ERR unknown command\r\n")}), nothing)
-	p := page(t, src, nil)
-	if got := string(read(t, src, p.Items[0].ID)); got != "Subject: a\r\n\r\n.a\r\n" {
+	p := providertest.Page(t, src, nil)
+	if got := string(providertest.Read(t, src, p.Items[0].ID)); got != "Subject: a\r\n\r\n.a\r\n" {
 		t.Errorf("read %q", got)
 	}
 	if got := s.commands("RETR"); len(got) != 1 {
@@ -206,7 +207,7 @@ func TestAServerWithoutCAPA(t *testing.T) {
 
 func TestTheNextMessagesAreAskedAhead(t *testing.T) {
 	src, s := play(t, two(script{"CAPA": once(pipelined)}), func(s *tokenclient.Settings) { s.Inbound.After = tokenclient.Keep })
-	p := page(t, src, nil)
+	p := providertest.Page(t, src, nil)
 	r, err := src.Open(t.Context(), p.Items[0].ID)
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +216,7 @@ func TestTheNextMessagesAreAskedAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time it is asked for anew
-		if got := string(read(t, src, p.Items[1].ID)); got != "Subject: b\r\n\r\nb\r\n" {
+		if got := string(providertest.Read(t, src, p.Items[1].ID)); got != "Subject: b\r\n\r\nb\r\n" {
 			t.Errorf("read %q", got)
 		}
 	}
@@ -227,7 +228,7 @@ func TestTheNextMessagesAreAskedAhead(t *testing.T) {
 func TestWhatWillNotBeOpenedIsNotAskedFor(t *testing.T) {
 	src, s := play(t, two(script{"CAPA": once(pipelined), "LIST": once("+OK\r\n1 10\r\n2 5000\r\n.\r\n")}),
 		func(s *tokenclient.Settings) { s.Inbound.MaxSize = 4000 })
-	read(t, src, page(t, src, nil).Items[0].ID)
+	providertest.Read(t, src, providertest.Page(t, src, nil).Items[0].ID)
 	if got := s.commands("RETR"); !slices.Equal(got, []string{"RETR 1"}) {
 		t.Errorf("%q", got)
 	}
@@ -244,15 +245,15 @@ func TestWhatWasAskedAheadMayBePassedOver(t *testing.T) {
 	answers["UIDL"], answers["LIST"] = once("+OK\r\n"+uidls.String()+".\r\n"), once("+OK\r\n"+sizes.String()+".\r\n")
 	answers["RETR 3"] = once("-ERR [SYS/TEMP] not now\r\n")
 	src, s := play(t, answers, nothing)
-	items := page(t, src, nil).Items
+	items := providertest.Page(t, src, nil).Items
 	for _, n := range []int{1, 2, 5, 6, 2, 9, 1} { // 3 and 4 are left out; then back and forth
-		if got := string(read(t, src, items[n-1].ID)); got != fmt.Sprintf("%d\r\n", n) {
+		if got := string(providertest.Read(t, src, items[n-1].ID)); got != fmt.Sprintf("%d\r\n", n) {
 			t.Errorf("message %d is %q", n, got)
 		}
 	}
 	_, err := src.Open(t.Context(), items[2].ID)
 	mustFail(t, err, fault.Temporary, "SERVER_UNAVAILABLE")
-	if got := string(read(t, src, items[7].ID)); got != "8\r\n" {
+	if got := string(providertest.Read(t, src, items[7].ID)); got != "8\r\n" {
 		t.Errorf("after a refusal: %q", got)
 	}
 	if s.sessions() != 1 {
@@ -279,7 +280,7 @@ func TestDeletionIsDoneWhenQUITSaysSo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			src, s := play(t, two(tc.more), nothing)
-			err := src.Settle(t.Context(), ids(page(t, src, nil)))
+			err := src.Settle(t.Context(), providertest.IDs(providertest.Page(t, src, nil)))
 			if !tc.fails && err != nil {
 				t.Errorf("settle: %v", err)
 			} else if tc.fails {
@@ -288,7 +289,7 @@ func TestDeletionIsDoneWhenQUITSaysSo(t *testing.T) {
 			if got := s.commands("DELE"); !slices.Equal(got, []string{"DELE 1", "DELE 2"}) {
 				t.Errorf("%q", got)
 			}
-			page(t, src, nil) // in a session of its own
+			providertest.Page(t, src, nil) // in a session of its own
 			if s.sessions() != 2 {
 				t.Errorf("%d sessions, want 2", s.sessions())
 			}
@@ -298,17 +299,17 @@ func TestDeletionIsDoneWhenQUITSaysSo(t *testing.T) {
 
 func TestTwinsAreDeletedTogether(t *testing.T) {
 	src, s := play(t, two(script{"UIDL": once("+OK\r\n1 aa\r\n2 aa\r\n.\r\n")}), nothing)
-	p := page(t, src, nil)
+	p := providertest.Page(t, src, nil)
 	if p.Items[0].Key == p.Items[1].Key {
 		t.Fatal("two messages have one key")
 	}
-	if err := src.Settle(t.Context(), ids(p)[:1]); err != nil {
+	if err := src.Settle(t.Context(), providertest.IDs(p)[:1]); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.commands("DELE"); len(got) != 0 {
 		t.Errorf("%q: the other one would take over the key", got)
 	}
-	if err := src.Settle(t.Context(), ids(p)); err != nil {
+	if err := src.Settle(t.Context(), providertest.IDs(p)); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.commands("DELE"); len(got) != 2 {
@@ -332,7 +333,7 @@ func TestAMessageThatIsNotShown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			src, _ := play(t, two(tc.more), nothing)
-			p := page(t, src, nil)
+			p := providertest.Page(t, src, nil)
 			r, err := src.Open(t.Context(), p.Items[0].ID)
 			if err == nil {
 				_, err = io.Copy(io.Discard, r)
@@ -341,7 +342,7 @@ func TestAMessageThatIsNotShown(t *testing.T) {
 			if err == nil || fault.Of(err) != tc.kind {
 				t.Errorf("%v (%s), want %s", err, fault.Of(err), tc.kind)
 			}
-			if got := string(read(t, src, p.Items[1].ID)); got != "Subject: b\r\n\r\nb\r\n" {
+			if got := string(providertest.Read(t, src, p.Items[1].ID)); got != "Subject: b\r\n\r\nb\r\n" {
 				t.Errorf("the other one: %q", got)
 			}
 		})
@@ -435,7 +436,7 @@ func TestTokenLogins(t *testing.T) {
 
 func TestPlainWhereThereIsNoUSER(t *testing.T) {
 	src, s := play(t, two(script{"CAPA": once("+OK\r\nUIDL\r\nSASL PLAIN\r\n.\r\n"), "AUTH": once("+ \r\n")}), nothing)
-	page(t, src, nil)
+	providertest.Page(t, src, nil)
 	if got := s.commands("AUTH"); !slices.Equal(got, []string{"AUTH PLAIN"}) || len(s.commands("USER")) > 0 {
 		t.Errorf("%q", got)
 	}
@@ -477,14 +478,14 @@ func TestWithoutSTLSNoCredentialGoesOut(t *testing.T) {
 
 func TestYieldQuits(t *testing.T) {
 	src, s := play(t, two(nil), func(s *tokenclient.Settings) { s.Inbound.After = tokenclient.Keep })
-	at := page(t, src, nil).Next
+	at := providertest.Page(t, src, nil).Next
 	for range 2 {
 		src.Yield()
 	}
 	if got := s.commands("QUIT"); len(got) != 1 {
 		t.Errorf("%q", got)
 	}
-	if p := page(t, src, at); len(p.Items) != 0 || s.sessions() != 2 {
+	if p := providertest.Page(t, src, at); len(p.Items) != 0 || s.sessions() != 2 {
 		t.Errorf("%d items, %d sessions", len(p.Items), s.sessions())
 	}
 }
@@ -495,10 +496,10 @@ func TestTheNextSessionWaitsForTheEndOfTheLast(t *testing.T) {
 	src, s := play(t, two(nil), nothing)
 	s.linger = 50 * time.Millisecond
 	for range 3 {
-		if err := src.Settle(t.Context(), ids(page(t, src, nil))); err != nil {
+		if err := src.Settle(t.Context(), providertest.IDs(providertest.Page(t, src, nil))); err != nil {
 			t.Fatal(err)
 		}
-		page(t, src, nil)
+		providertest.Page(t, src, nil)
 		src.Yield()
 	}
 	s.mu.Lock()
@@ -516,8 +517,8 @@ func TestOneSessionServesManyPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		read(t, src, p.Items[0].ID)
-		if err := src.Settle(t.Context(), ids(p)); err != nil {
+		providertest.Read(t, src, p.Items[0].ID)
+		if err := src.Settle(t.Context(), providertest.IDs(p)); err != nil {
 			t.Fatal(err)
 		}
 		at, more = p.Next, p.More
@@ -552,7 +553,7 @@ func TestAHundredThousandMessages(t *testing.T) {
 	if s.sessions() != 1 || len(s.commands("UIDL")) != 1 || len(at) > 8*n+100 {
 		t.Errorf("%d sessions, %d listings, a cursor of %d bytes", s.sessions(), len(s.commands("UIDL")), len(at))
 	}
-	if p := page(t, src, slices.Clone(at)); len(p.Items) != 0 || p.More || len(p.Next) != len(at) {
+	if p := providertest.Page(t, src, slices.Clone(at)); len(p.Items) != 0 || p.More || len(p.Next) != len(at) {
 		t.Errorf("again: %d items, more: %t, a cursor of %d bytes", len(p.Items), p.More, len(p.Next))
 	}
 	if len(s.commands("LIST")) != 1 {

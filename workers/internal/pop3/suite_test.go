@@ -1,6 +1,7 @@
 package pop3_test
 
 import (
+	"crypto/x509"
 	"testing"
 
 	"mailporter/kit/tokenclient"
@@ -24,26 +25,19 @@ func TestSource(t *testing.T) {
 
 func (w *world) server(t *testing.T) inboundtest.SourceServer {
 	var last *pop3.Source
-	return inboundtest.SourceServer{
-		Open: func(t *testing.T, after tokenclient.After) inbound.Source {
-			if last != nil {
-				last.Yield() // a server lets one session in
-			}
-			s := w.settings(t)
-			s.Inbound.After = after
-			last = w.source(t, s)
-			return last
-		},
-		Deliver:    w.deliver,
-		Remove:     w.remove,
-		Holds:      w.holds,
-		LoseCursor: nil, // a UIDL lasts
-		RefuseTokens: func(_ *testing.T, n int) {
-			w.Fault(fault.Rule{Step: "auth", Action: fault.RefuseToken, Count: max(n, 0)})
-		},
-		Cut:      func(*testing.T) { w.Fault(fault.Rule{Step: "quit", Action: fault.LoseAnswer, Count: 1}) },
-		Secrets:  w.Secrets,
-		Disposes: []tokenclient.After{tokenclient.Keep, tokenclient.Delete},
-		Carried:  withLineEnd,
+	s := w.Server(w.settings(t), func(t *testing.T, s tokenclient.Settings, _ *x509.CertPool) inbound.Source {
+		if last != nil {
+			last.Yield() // a server lets one session in
+		}
+		last = w.source(t, s)
+		return last
+	})
+	s.LoseCursor = nil // a UIDL lasts
+	s.RefuseTokens = func(_ *testing.T, n int) {
+		w.Fault(fault.Rule{Step: "auth", Action: fault.RefuseToken, Count: max(n, 0)})
 	}
+	s.Cut = func(*testing.T) { w.Fault(fault.Rule{Step: "quit", Action: fault.LoseAnswer, Count: 1}) }
+	s.Disposes = []tokenclient.After{tokenclient.Keep, tokenclient.Delete}
+	s.Carried = withLineEnd
+	return s
 }
