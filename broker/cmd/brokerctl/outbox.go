@@ -299,7 +299,8 @@ func summary(all []message, shown int) string {
 func (m message) print(w io.Writer) error {
 	now := time.Now()
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "%s\t%s\n", m.ID, strings.ToUpper(first(m.worst())))
+	state, _ := m.worst()
+	fmt.Fprintf(table, "%s\t%s\n", m.ID, strings.ToUpper(state))
 	for _, line := range [][2]string{
 		{"mailbox", m.Mailbox}, {"from", dash(m.From)}, {"size", size(m.Size)}, {"accepted", moment(m.Accepted, now)}, {"attempts", strconv.Itoa(m.Attempts)},
 		{"next try", m.nextTry(now)}, {"waits for", m.WaitsFor},
@@ -315,8 +316,6 @@ func (m message) print(w io.Writer) error {
 	}
 	return table.Flush()
 }
-
-func first(s, _ string) string { return s }
 
 // nextTry says so where there will be none.
 func (m message) nextTry(now time.Time) string {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/inbound"
 )
 
 // Config is what a Source is made of.
@@ -65,13 +66,7 @@ func complete(s tokenclient.Settings) tokenclient.Endpoint {
 func (c Config) Validate() error {
 	errs := []error{checkEndpoint(c.Settings, c.Broker)}
 	in := c.Settings.Inbound
-	// Exchange's names do not differ by case.
-	if in.After == tokenclient.Move && (in.AfterFolder == "" || strings.EqualFold(in.AfterFolder, c.Folder)) {
-		errs = append(errs, fmt.Errorf("disposition move to %q: name another folder than the one that is read", in.AfterFolder))
-	}
-	if in.FailedFolder != "" && strings.EqualFold(in.FailedFolder, c.Folder) {
-		errs = append(errs, fmt.Errorf("failed-items-folder-name %q: name another folder than the one that is read", in.FailedFolder))
-	}
+	errs = append(errs, inbound.CheckTargets(in, c.Folder, strings.EqualFold)...) // Exchange's names do not differ by case
 	return errors.Join(errs...)
 }
 

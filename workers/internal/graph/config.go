@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/inbound"
 )
 
 // Config is what a Source is made of.
@@ -64,13 +65,7 @@ func (c Config) Validate() error {
 	if e.Mechanism != tokenclient.Bearer {
 		errs = append(errs, fmt.Errorf("mechanism %s: Graph takes access tokens only", e.Mechanism))
 	}
-	// Exchange's names do not differ by case.
-	if in.After == tokenclient.Move && (in.AfterFolder == "" || strings.EqualFold(in.AfterFolder, c.Folder)) {
-		errs = append(errs, fmt.Errorf("disposition move to %q: name another folder than the one that is read", in.AfterFolder))
-	}
-	if in.FailedFolder != "" && strings.EqualFold(in.FailedFolder, c.Folder) {
-		errs = append(errs, fmt.Errorf("failed-items-folder-name %q: name another folder than the one that is read", in.FailedFolder))
-	}
+	errs = append(errs, inbound.CheckTargets(in, c.Folder, strings.EqualFold)...) // Exchange's names do not differ by case
 	if c.Broker == nil {
 		errs = append(errs, errors.New("no broker to ask for tokens"))
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/wire"
 )
 
@@ -50,7 +51,7 @@ func (c Config) Validate() error {
 	if e.Server == "" || e.Port < 1 || e.Port > 65535 {
 		errs = append(errs, fmt.Errorf("server %q, port %d: name the IMAP server; 993 is the usual port", e.Server, e.Port))
 	}
-	if _, ok := security[e.Security]; !ok {
+	if !wire.Protects(e.Security) {
 		errs = append(errs, fmt.Errorf("pop-connection-security %q: use ssl-tls, start-tls, or none on loopback", e.Security))
 	}
 	switch e.Mechanism {
@@ -58,26 +59,11 @@ func (c Config) Validate() error {
 	default:
 		errs = append(errs, fmt.Errorf("mechanism %s: IMAP logs in with XOAUTH2, OAUTHBEARER or a password", e.Mechanism))
 	}
-	if in.After == tokenclient.Move && (in.AfterFolder == "" || sameFolder(in.AfterFolder, c.Folder)) {
-		errs = append(errs, fmt.Errorf("disposition move to %q: name another folder than the one that is read", in.AfterFolder))
-	}
-	if in.FailedFolder != "" && sameFolder(in.FailedFolder, c.Folder) {
-		errs = append(errs, fmt.Errorf("failed-items-folder-name %q: name another folder than the one that is read", in.FailedFolder))
-	}
+	errs = append(errs, inbound.CheckTargets(in, c.Folder, sameFolder)...)
 	if c.Broker == nil {
 		errs = append(errs, errors.New("no broker to ask for credentials"))
 	}
 	return errors.Join(errs...)
 }
 
-var security = map[tokenclient.Security]wire.Security{
-	tokenclient.TLS: wire.TLS, tokenclient.StartTLS: wire.StartTLS, tokenclient.PlainText: wire.Plain,
-}
-
-func (c Config) wire() wire.Options {
-	e := c.Settings.Endpoint
-	return wire.Options{
-		Host: e.Server, Port: e.Port, Security: security[e.Security], Roots: c.Roots, Proxy: e.Proxy,
-		ConnectTimeout: e.ConnectTimeout, Trace: c.Trace,
-	}
-}
+func (c Config) wire() wire.Options { return wire.To(c.Settings.Endpoint, c.Roots, c.Trace) }

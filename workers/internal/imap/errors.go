@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -125,7 +123,7 @@ func classify(what string, err error, bye string) error {
 	case e.Reason == sessionOver:
 		e.Err = fmt.Errorf("%w: %w", e.Err, inbound.ErrSessionOver)
 	case e.Kind == fault.Throttled:
-		e.After = cmp.Or(suggested(text), e.After, time.Minute)
+		e.After = cmp.Or(fault.Suggested(text), e.After, time.Minute)
 	}
 	return e
 }
@@ -149,21 +147,6 @@ func (r reply) fits(text string, code goimap.ResponseCode) bool {
 		return strings.Contains(strings.ToLower(text), r.text)
 	}
 	return strings.EqualFold(string(r.code), string(code))
-}
-
-var backoffTime = regexp.MustCompile(`(?i)suggested backoff time: (\d{1,9}) milliseconds`)
-
-// suggested reads Exchange's "Suggested Backoff Time: 12345 milliseconds".
-func suggested(text string) time.Duration {
-	m := backoffTime.FindStringSubmatch(text)
-	if m == nil {
-		return 0
-	}
-	ms, err := strconv.Atoi(m[1])
-	if err != nil {
-		return 0
-	}
-	return min(time.Duration(ms)*time.Millisecond, time.Hour)
 }
 
 // printable makes one short line of what a server said.

@@ -53,7 +53,7 @@ func (c Config) Validate() error {
 	if e.Server == "" || e.Port < 1 || e.Port > 65535 {
 		errs = append(errs, fmt.Errorf("server %q, port %d: name the POP3 server; 995 is the usual port", e.Server, e.Port))
 	}
-	if _, ok := security[e.Security]; !ok {
+	if !wire.Protects(e.Security) {
 		errs = append(errs, fmt.Errorf("pop-connection-security %q: use ssl-tls, start-tls, or none on loopback", e.Security))
 	}
 	switch e.Mechanism {
@@ -85,14 +85,4 @@ func (c Config) impossible() (errs []error) {
 	return errs
 }
 
-var security = map[tokenclient.Security]wire.Security{
-	tokenclient.TLS: wire.TLS, tokenclient.StartTLS: wire.StartTLS, tokenclient.PlainText: wire.Plain,
-}
-
-func (c Config) wire() wire.Options {
-	e := c.Settings.Endpoint
-	return wire.Options{
-		Host: e.Server, Port: e.Port, Security: security[e.Security], Roots: c.Roots, Proxy: e.Proxy,
-		ConnectTimeout: e.ConnectTimeout, Trace: c.Trace,
-	}
-}
+func (c Config) wire() wire.Options { return wire.To(c.Settings.Endpoint, c.Roots, c.Trace) }

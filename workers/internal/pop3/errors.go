@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -107,7 +106,7 @@ func (s *session) classify(what string, err error) error {
 	case e.Reason == "LOGIN_DELAY":
 		e.After = cmp.Or(s.caps.loginDelay(), time.Minute)
 	case e.Kind == fault.Throttled:
-		e.After = cmp.Or(suggested(no.text), e.After, time.Minute)
+		e.After = cmp.Or(fault.Suggested(no.text), e.After, time.Minute)
 	}
 	return e
 }
@@ -172,19 +171,4 @@ func (s *session) withoutUIDL(err error) error {
 		return err
 	}
 	return &fault.Error{Kind: fault.Permanent, Reason: "UIDL_MISSING", Remedy: noUIDL, Err: fmt.Errorf("UIDL: %w", err)}
-}
-
-var backoffTime = regexp.MustCompile(`(?i)suggested backoff time: (\d{1,9}) milliseconds`)
-
-// suggested reads Exchange's "Suggested Backoff Time: 12345 milliseconds".
-func suggested(text string) time.Duration {
-	m := backoffTime.FindStringSubmatch(text)
-	if m == nil {
-		return 0
-	}
-	ms, err := strconv.Atoi(m[1])
-	if err != nil {
-		return 0
-	}
-	return min(time.Duration(ms)*time.Millisecond, time.Hour)
 }

@@ -39,23 +39,11 @@ func check(s tokenclient.Settings) error {
 	if p := s.Endpoint.Port; p < 1 || p > 65535 {
 		problems = append(problems, fmt.Errorf("port %d: use 587 with start-tls, or 465 with ssl-tls", p))
 	}
-	if _, err := security(s.Endpoint.Security); err != nil {
-		problems = append(problems, err)
+	if !wire.Protects(s.Endpoint.Security) {
+		problems = append(problems, fmt.Errorf("security %s: use ssl-tls or start-tls", s.Endpoint.Security))
 	}
 	if s.Endpoint.Mechanism == tokenclient.Bearer {
 		problems = append(problems, errors.New("mechanism BEARER is for HTTP; use XOAUTH2 or OAUTHBEARER"))
 	}
 	return errors.Join(problems...)
-}
-
-func security(s tokenclient.Security) (wire.Security, error) {
-	switch s {
-	case tokenclient.TLS:
-		return wire.TLS, nil
-	case tokenclient.StartTLS:
-		return wire.StartTLS, nil
-	case tokenclient.PlainText:
-		return wire.Plain, nil
-	}
-	return 0, fmt.Errorf("security %s: use ssl-tls or start-tls", s)
 }

@@ -32,16 +32,12 @@ const defaultSilence = 5 * time.Minute
 
 // dial opens a connection up to where transactions may start. tok is zero if the server asks for none.
 func dial(ctx context.Context, cfg Config, e tokenclient.Endpoint, tok tokenclient.Token) (*conn, error) {
-	protection, err := security(e.Security)
-	if err != nil {
-		return nil, err
-	}
 	if e.ConnectTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, e.ConnectTimeout)
 		defer cancel()
 	}
-	o := wire.Options{Host: e.Server, Port: e.Port, Security: protection, Roots: cfg.Roots, Proxy: e.Proxy, ConnectTimeout: e.ConnectTimeout, Trace: cfg.Trace}
+	o := wire.To(e, cfg.Roots, cfg.Trace)
 	raw, err := wire.Dial(ctx, o)
 	if err != nil {
 		return nil, lost(err)
@@ -50,7 +46,7 @@ func dial(ctx context.Context, cfg Config, e tokenclient.Endpoint, tok tokenclie
 	defer stop()
 	c := newConn(raw, e.ProtocolTimeout)
 	c.token = tok
-	if err := c.open(ctx, cfg, e, protection); err != nil {
+	if err := c.open(ctx, cfg, e, o.Security); err != nil {
 		raw.Abort() // after a refused login some servers wait, others talk: nothing of it is of use
 		return nil, fmt.Errorf("%s: %w", o.Address(), err)
 	}
