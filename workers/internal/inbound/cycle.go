@@ -77,16 +77,17 @@ type handle struct{ id, key string }
 
 func (it Item) handle() handle { return handle{it.ID, it.Key} }
 
-// remember notes what the sink has of this page, so that one message that fails does not bring all others again, and
-// counts what is new.
+// remember notes what the sink has of this page, until the page is done with, so that one message that fails does not
+// bring all others again, and counts what is new.
 func (m *Mover) remember(p *pass) (fresh int) {
-	known := make(map[handle]bool, len(p.delivered)+len(p.again))
+	if m.carried == nil {
+		m.carried = map[handle]bool{}
+	}
 	for _, it := range slices.Concat(p.delivered, p.again) {
 		if !m.carried[it.handle()] {
 			fresh++
 		}
-		known[it.handle()] = true
+		m.carried[it.handle()] = true
 	}
-	m.carried = known
 	return fresh
 }
