@@ -1,7 +1,6 @@
 package mail
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"mime"
@@ -31,7 +30,7 @@ func (e *HeaderError) Error() string {
 // message is read up to the end of its header. A *HeaderError: To, Cc or Bcc names somebody who is none of the envelope's and
 // would get the message all the same, or cannot be read. Any other error is message's own.
 func Unnamed(e Envelope, message io.Reader) (bcc []string, err error) {
-	fields, err := recipientFields(message)
+	fields, err := readFields(message, "To", "Cc", "Bcc")
 	if err != nil {
 		return nil, err
 	}
@@ -67,68 +66,6 @@ func comparable(address string) string {
 		address = a.Address
 	}
 	return strings.ToLower(address)
-}
-
-// field is one field of a header, unfolded.
-type field struct {
-	name  string // To, Cc or Bcc
-	value string
-}
-
-// maxHeader bounds what is read of a header, in bytes.
-const maxHeader = 1 << 20
-
-// recipientFields reads To, Cc and Bcc, however often they occur. Lines that are no fields are passed over rather than taken
-// for the header's end: a server that is more patient would find recipients behind them.
-func recipientFields(message io.Reader) ([]field, error) {
-	bounded := &io.LimitedReader{R: message, N: maxHeader}
-	var found fields
-	for lines := bufio.NewReader(bounded); ; {
-		line, err := lines.ReadString('\n')
-		if err != nil && err != io.EOF {
-			return nil, err
-		}
-		text := strings.TrimRight(line, "\r\n")
-		found.add(text)
-		switch {
-		case err == io.EOF && bounded.N <= 0:
-			return nil, &HeaderError{"", fmt.Sprintf("has more than %d bytes", maxHeader)}
-		case text == "" || err == io.EOF:
-			return found.all, nil
-		}
-	}
-}
-
-// fields gathers lines.
-type fields struct {
-	all  []field
-	open bool // the last of them may go on in the next line
-}
-
-func (f *fields) add(line string) {
-	if line != "" && (line[0] == ' ' || line[0] == '\t') {
-		if f.open {
-			f.all[len(f.all)-1].value += line
-		}
-		return
-	}
-	name, value, _ := strings.Cut(line, ":")
-	name = recipientField(name)
-	if f.open = name != ""; f.open {
-		f.all = append(f.all, field{name, value})
-	}
-}
-
-// recipientField is the canonical name of a field, or empty if it holds no recipients. RFC 5322 section 4.5 allows blanks
-// before the colon.
-func recipientField(name string) string {
-	name = strings.TrimSpace(name)
-	for _, known := range []string{"To", "Cc", "Bcc"} {
-		if strings.EqualFold(name, known) {
-			return known
-		}
-	}
-	return ""
 }
 
 // parser takes display names as they come: only addresses are of interest.
