@@ -6,7 +6,6 @@ import (
 	"io"
 	"time"
 
-	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/fault"
 )
 
@@ -29,21 +28,6 @@ func (s *Sender) run(ctx context.Context, l *lane, j Job) error {
 	return err
 }
 
-// holds says whether a message in doubt waits for an operator: only if nobody can look whether it was sent, or somebody
-// looked and found nothing.
-func (l *lane) holds(err error) bool {
-	return l.settings.Outbound.OnUnknown == tokenclient.HoldUnknown && (!l.looks() || errors.Is(err, errVanished))
-}
-
-// looks says whether the transport can tell what became of an earlier attempt.
-func (l *lane) looks() bool {
-	switch l.transport.(type) {
-	case SentFinder, Drafter:
-		return true
-	}
-	return false
-}
-
 // attempt offers the message unless it was sent already. It ends the job's doubt where it learns what became of an earlier
 // attempt. sure is false if the claim was lost: somebody else decides.
 func (s *Sender) attempt(ctx context.Context, l *lane, j *Job) (r Receipt, err error, sure bool) {
@@ -53,44 +37,26 @@ func (s *Sender) attempt(ctx context.Context, l *lane, j *Job) (r Receipt, err e
 		err = s.inTwoSteps(ctx, d, l, j, b)
 		return Receipt{}, err, release()
 	}
-	if sent, err := s.sentBefore(ctx, l, *j, b); sent || err != nil {
-		return Receipt{}, err, release()
-	}
-	if err := s.book(ctx, l, *j); err != nil {
-		return Receipt{}, err, release()
-	}
-	r, err = l.transport.Send(ctx, j.Envelope, b)
+	r, err = s.inOneStep(ctx, l, j, b)
 	return r, err, release()
 }
 
-// errHeld says that nobody knows whether an earlier attempt sent the message.
-var errHeld = errors.New("an earlier attempt ended without an answer: the message may be sent already; on-unknown is hold")
-
-// sentBefore looks whether an earlier attempt sent the message after all.
-func (s *Sender) sentBefore(ctx context.Context, l *lane, j Job, b stored) (bool, error) {
-	if !j.InDoubt {
-		return false, nil
+// inOneStep sends the message unless an earlier attempt did.
+func (s *Sender) inOneStep(ctx context.Context, l *lane, j *Job, b stored) (Receipt, error) {
+	if sent, err := s.sentBefore(ctx, l, *j, b); sent || err != nil {
+		return Receipt{}, err
 	}
-	finder, ok := l.transport.(SentFinder)
-	if !ok && l.holds(nil) {
-		return false, fault.New(fault.InDoubt, errHeld)
+	if err := s.book(ctx, l, *j); err != nil {
+		return Receipt{}, err
 	}
-	if !ok {
-		return false, nil
+	if err := s.clearTrace(ctx, *j); err != nil {
+		return Receipt{}, err
 	}
-	sent, err := finder.FindSent(ctx, j, b)
-	if err != nil {
-		return false, stillInDoubt(err)
+	r, err := l.transport.Send(ctx, j.Envelope, b)
+	if err != nil && kindOf(err) == fault.InDoubt && l.finder != nil {
+		err = errors.Join(err, s.leaveTrace(ctx, *j, r))
 	}
-	return sent, nil
-}
-
-// stillInDoubt keeps the doubt over a failed look, unless the mailbox itself is at fault.
-func stillInDoubt(err error) error {
-	if k := kindOf(err); k == fault.Auth || k == fault.Throttled {
-		return err
-	}
-	return fault.New(fault.InDoubt, err)
+	return r, err
 }
 
 // keep extends the claim until release is called, and cancels the context it returns once the claim is lost. release says

@@ -48,7 +48,7 @@ type Job struct {
 	Size     int64         // bytes
 	Attempts int           // made before this one; a claim that lapsed was one
 	InDoubt  bool          // an earlier attempt ended without an answer, or a claim lapsed: somebody may have it already
-	Draft    string        // the draft that an earlier attempt left in the mailbox; empty = none
+	Draft    string        // what an earlier attempt left behind to look by, such as the draft in the mailbox; empty = nothing
 	Accepted time.Time     // when the Outbox took it
 }
 
@@ -107,7 +107,7 @@ type Outbox interface {
 	Claim(ctx context.Context, mailboxes []string, limit, max int, ttl time.Duration) ([]Job, error)
 	// Extend makes the claim last ttl from now, or answers ErrLost.
 	Extend(ctx context.Context, j Job, ttl time.Duration) error
-	// Drafted remembers the job's draft durably, or answers ErrLost. Empty forgets it.
+	// Drafted remembers Job.Draft durably, or answers ErrLost. Empty forgets it.
 	Drafted(ctx context.Context, j Job, draft string) error
 	// Open reads the message from the start; it may be called again.
 	Open(ctx context.Context, j Job) (io.ReadCloser, error)
@@ -129,7 +129,7 @@ type Outbox interface {
 	Changed() <-chan struct{}
 }
 
-// Receipt says whom the server refused while it took the message for the others.
+// Receipt says whom the server refused while it took the message for the others, or may have: see fault.InDoubt.
 type Receipt struct {
 	Refused []Refusal
 }
@@ -141,8 +141,8 @@ type Refusal struct {
 }
 
 // A Transport offers one message once. nil: the server took responsibility for everyone but Receipt.Refused. An error is
-// about all recipients alike; fault.InDoubt: the server may have taken it. Sends may run side by side, up to the number
-// of connections that the mailbox is allowed.
+// about all recipients alike; fault.InDoubt: the server may have taken it for everyone but Receipt.Refused. Sends may run
+// side by side, up to the number of connections that the mailbox is allowed.
 type Transport interface {
 	Send(ctx context.Context, e mail.Envelope, b mail.Body) (Receipt, error)
 	Close() error
@@ -172,7 +172,11 @@ const (
 	Gone                 // it was sent
 )
 
-// A SentFinder is a Transport that can look whether a message was sent after all.
+// A SentFinder looks among the sent mail of a mailbox, where its provider keeps a copy of what was submitted.
 type SentFinder interface {
-	FindSent(ctx context.Context, j Job, b mail.Body) (bool, error)
+	// FindSent says whether there is a copy with this Message-ID, <id@domain>, that was put there at since or later by the
+	// provider's clock. That there is none yet proves nothing. fault.Auth, Permanent or Gone: it cannot look, and will not be
+	// able to before somebody acts. Calls may run side by side.
+	FindSent(ctx context.Context, messageID string, since time.Time) (bool, error)
+	Close() error
 }

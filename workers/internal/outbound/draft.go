@@ -2,26 +2,15 @@ package outbound
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/mail"
 )
 
-// What is said of a draft that an earlier attempt sent without an answer, and that nobody finds any more.
-var (
-	errUnseen   = errors.New("an earlier attempt ended without an answer, and its message is not to be seen yet, sent or not")
-	errVanished = errors.New("an earlier attempt ended without an answer, and its message is neither in the drafts nor in the sent items: it may be sent, and the copy removed")
-)
-
-// looks is how many attempts a draft that vanished is looked for: providers show what they moved with some delay.
-const looks = 4
-
 // inTwoSteps drafts the message unless an earlier attempt did, and sends the draft unless one did.
 func (s *Sender) inTwoSteps(ctx context.Context, d Drafter, l *lane, j *Job, b mail.Body) error {
-	draft, sent, err := earlier(ctx, d, l.settings.Outbound.OnUnknown == tokenclient.HoldUnknown, j)
+	draft, sent, err := s.earlier(ctx, d, l, *j)
 	if sent || err != nil {
 		return err
 	}
@@ -41,8 +30,8 @@ func (s *Sender) inTwoSteps(ctx context.Context, d Drafter, l *lane, j *Job, b m
 }
 
 // earlier tells what became of an earlier attempt's draft. Without one nothing was sent, whatever happened: a draft is
-// remembered before it is sent. hold: what vanished is not sent again.
-func earlier(ctx context.Context, d Drafter, hold bool, j *Job) (draft string, sent bool, err error) {
+// remembered before it is sent.
+func (s *Sender) earlier(ctx context.Context, d Drafter, l *lane, j Job) (draft string, sent bool, err error) {
 	if j.Draft == "" {
 		return "", false, nil
 	}
@@ -52,12 +41,18 @@ func earlier(ctx context.Context, d Drafter, hold bool, j *Job) (draft string, s
 		return "", false, stillInDoubt(err)
 	case err != nil:
 		return "", false, err
-	case fate == Vanished && j.InDoubt && j.Attempts < looks:
-		return "", false, fault.New(fault.InDoubt, errUnseen)
-	case fate == Vanished && j.InDoubt && hold:
-		return "", false, fault.New(fault.InDoubt, errVanished)
+	case fate == Vanished && j.InDoubt:
+		return "", false, s.unseen(l, j, errVanished)
 	case fate == Waiting:
 		return j.Draft, false, nil
 	}
 	return "", fate == Gone, nil
+}
+
+// stillInDoubt keeps the doubt over a failed look, unless the mailbox itself is at fault.
+func stillInDoubt(err error) error {
+	if k := kindOf(err); k == fault.Auth || k == fault.Throttled {
+		return err
+	}
+	return fault.New(fault.InDoubt, err)
 }

@@ -19,7 +19,10 @@ type Sender struct {
 	Protocol  string // for labels: SMTP
 	Outbox    Outbox
 	Transport func(tokenclient.Settings) (Transport, error) // makes a mailbox's; it does not connect yet
-	Ledger    Ledger                                        // counts what is sent; nil = nobody counts
+	// SentItems makes what looks among a mailbox's sent mail; a nil SentFinder, and a nil function: nobody looks. It is not
+	// asked for a Drafter.
+	SentItems func(tokenclient.Settings) (SentFinder, error)
+	Ledger    Ledger // counts what is sent; nil = nobody counts
 	Options   Options
 	Log       *slog.Logger
 	Metrics   *Metrics // may be nil
@@ -35,7 +38,8 @@ type Sender struct {
 type lane struct {
 	settings  tokenclient.Settings
 	transport Transport
-	broken    error // why there is no transport
+	finder    SentFinder // nil = nobody can look for what was sent
+	broken    error      // why there is no transport
 	running   int
 	retired   bool      // a newer lane has taken its place; the last job closes the transport
 	paused    time.Time // no claims before
@@ -70,6 +74,9 @@ func (s *Sender) Set(all []tokenclient.Settings) {
 func (s *Sender) open(set tokenclient.Settings) *lane {
 	l := &lane{settings: set}
 	l.transport, l.broken = s.Transport(set)
+	if l.broken == nil {
+		s.addFinder(l)
+	}
 	s.Board.change(set.Mailbox, func(m *MailboxStatus) {
 		m.Protocol, m.Problem, m.PausedUntil, m.Because = s.Protocol, nil, time.Time{}, ""
 		if l.broken != nil {
@@ -80,6 +87,21 @@ func (s *Sender) open(set tokenclient.Settings) *lane {
 		s.Log.Error("cannot send from the mailbox", "mailbox", set.Mailbox, "protocol", s.Protocol, "error", l.broken)
 	}
 	return l
+}
+
+// addFinder lets a lane look among sent mail. It can send without.
+func (s *Sender) addFinder(l *lane) {
+	if s.SentItems == nil {
+		return
+	}
+	if _, drafts := l.transport.(Drafter); drafts {
+		return
+	}
+	var err error
+	if l.finder, err = s.SentItems(l.settings); err != nil {
+		l.finder = nil
+		s.Log.Error("cannot look among the mailbox's sent mail; on-unknown decides", "mailbox", l.settings.Mailbox, "protocol", s.Protocol, "error", err)
+	}
 }
 
 // retire closes a lane once nothing runs on it; s.mu is held.
@@ -94,7 +116,11 @@ func (s *Sender) closeTransport(l *lane) {
 	if l.transport == nil {
 		return
 	}
-	if err := l.transport.Close(); err != nil {
+	err := l.transport.Close()
+	if l.finder != nil {
+		err = errors.Join(err, l.finder.Close())
+	}
+	if err != nil {
 		s.Log.Debug("a connection did not end in order", "mailbox", l.settings.Mailbox, "error", err)
 	}
 }

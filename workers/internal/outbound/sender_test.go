@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -297,62 +296,6 @@ func TestInDoubtIsHeld(t *testing.T) {
 			t.Errorf("%d offers", offers)
 		}
 	})
-}
-
-// finder is a transport that can look into Sent Items.
-type finder struct {
-	transport
-	found bool
-	able  *atomic.Bool // to look
-}
-
-func (f finder) FindSent(context.Context, outbound.Job, mail.Body) (bool, error) {
-	if !f.able.Load() {
-		return false, errors.New("cannot look now")
-	}
-	return f.found, nil
-}
-
-func TestLooksBeforeSendingAgain(t *testing.T) {
-	for name, found := range map[string]bool{"it was sent": true, "it was not": false} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) {
-				f, box := newFar(), &outboundtest.Memory{}
-				var able atomic.Bool
-				f.fails(reply(fault.InDoubt, "cut"))
-				s := &outbound.Sender{
-					Protocol: "GRAPH", Outbox: box, Log: quiet,
-					Transport: func(s tokenclient.Settings) (outbound.Transport, error) {
-						return finder{transport{f, s.Mailbox}, found, &able}, nil
-					},
-				}
-				set := settings(support, 1)
-				set.Outbound.OnUnknown = tokenclient.HoldUnknown // who can look does not hold
-				s.Set([]tokenclient.Settings{set})
-				ctx, cancel := context.WithCancel(t.Context())
-				done := make(chan struct{})
-				go func() { defer close(done); s.Run(ctx) }()
-				submit(t, box, support, ann)
-				after(time.Minute)
-				if offers, _ := f.counts(); offers != 1 {
-					t.Errorf("%d offers while nobody could look", offers)
-				}
-				f.fails(nil)
-				able.Store(true)
-				after(time.Hour)
-				empty(t, box)
-				want := 2
-				if found {
-					want = 1
-				}
-				if _, took := f.counts(); took[ann] != want {
-					t.Errorf("took %v, want %d", took, want)
-				}
-				cancel()
-				<-done
-			})
-		})
-	}
 }
 
 // The store fails at each step in turn: nothing is lost, and what is sent twice was in doubt.

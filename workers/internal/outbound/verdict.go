@@ -3,6 +3,7 @@ package outbound
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 func judge(o Options, hold bool, j Job, r Receipt, err error, now time.Time) Verdict {
 	v := accepted(j, r, now)
 	if err != nil {
-		v = refused(o, hold, j, err, now)
+		v = refused(o, hold, j, r, err, now)
 	}
 	if j.InDoubt && len(v.Sent) == 0 {
 		v.remainInDoubt()
@@ -46,8 +47,8 @@ func accepted(j Job, r Receipt, now time.Time) Verdict {
 	return v
 }
 
-// refused is the verdict on a message that nobody got, or perhaps all.
-func refused(o Options, hold bool, j Job, err error, now time.Time) Verdict {
+// refused is the verdict on a message that nobody got, or perhaps all but those in r.
+func refused(o Options, hold bool, j Job, r Receipt, err error, now time.Time) Verdict {
 	all := make([]Failure, len(j.Envelope.Recipients))
 	for i, to := range j.Envelope.Recipients {
 		all[i] = Failure{to.Address, oneLine(err)}
@@ -61,6 +62,7 @@ func refused(o Options, hold bool, j Job, err error, now time.Time) Verdict {
 		v.Free, v.At = true, now.Add(max(o.HumanRetry, patience(err)))
 	case fault.InDoubt:
 		v.Doubt, v.Held = true, hold
+		v.bury(r.Refused)
 	case fault.Throttled:
 		v.Free = waits(err) // it was not offered
 		if p := patience(err); p > 0 {
@@ -68,6 +70,17 @@ func refused(o Options, hold bool, j Job, err error, now time.Time) Verdict {
 		}
 	}
 	return v
+}
+
+// bury calls those dead whom the server had refused for good before the link broke: about them there is no doubt.
+func (v *Verdict) bury(all []Refusal) {
+	for _, r := range all {
+		i := slices.IndexFunc(v.Later, func(f Failure) bool { return f.Address == r.Address })
+		if i >= 0 && kindOf(r.Err) == fault.Permanent {
+			v.Later = slices.Delete(v.Later, i, i+1)
+			v.Dead = append(v.Dead, Failure{r.Address, oneLine(r.Err)})
+		}
+	}
 }
 
 // remainInDoubt keeps an earlier attempt's doubt: that this one failed says nothing about that one.
