@@ -294,6 +294,15 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
+// Who was refused before the link broke is in no doubt.
+func TestRefusedBeforeTheDoubt(t *testing.T) {
+	s := serve(t, with(opened(), []step{{"MAIL", "250 ok"}, {"RCPT", "250 ok"}, {"RCPT", "450 4.2.0 later"}, {"DATA", "354 go"}, {"message", cut}}))
+	r, err := s.transport().Send(t.Context(), to(sales, office), hello)
+	if fault.Of(err) != fault.InDoubt || len(r.Refused) != 1 || r.Refused[0].Address != office || fault.Of(r.Refused[0].Err) != fault.Temporary {
+		t.Errorf("%v, %v", r, err)
+	}
+}
+
 // A server that closed an idle connection costs no attempt.
 func TestStaleConnection(t *testing.T) {
 	for name, last := range map[string]step{"closed": {"MAIL", cut}, "421": {"MAIL", "421 4.4.2 idle for too long"}} {

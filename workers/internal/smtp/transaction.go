@@ -38,10 +38,11 @@ func (x *transaction) run() (outbound.Receipt, error) {
 		x.dirty = true
 		return receipt, nil
 	}
-	if err := x.data(); err != nil {
-		return outbound.Receipt{}, err
+	err = x.data()
+	if err != nil && fault.Of(err) != fault.InDoubt {
+		return outbound.Receipt{}, err // about all alike
 	}
-	return receipt, nil
+	return receipt, err
 }
 
 // clear takes back what the server remembers of a transaction that was refused midway.

@@ -212,8 +212,16 @@ func draftIsKept(t *testing.T, open func(*testing.T) outbound.Outbox) {
 		t.Fatal(err)
 	}
 	settle(t, o, second, outbound.Verdict{Later: []outbound.Failure{{Address: ann}}, At: time.Now()})
-	if third := await(t, o, long); third.Draft != "" {
+	third := await(t, o, long)
+	if third.Draft != "" {
 		t.Errorf("forgotten, and still there: %q", third.Draft)
+	}
+	if err := o.Drafted(t.Context(), third, "again"); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, o, third, outbound.Verdict{Later: []outbound.Failure{{Address: ann}}, At: time.Now(), Doubt: true})
+	if fourth := await(t, o, long); fourth.Draft != "again" || !fourth.InDoubt {
+		t.Errorf("after a verdict in doubt: %+v", fourth)
 	}
 }
 
