@@ -127,6 +127,19 @@ func fromOutbound(s *brokerv1.OutboundSettings) OutboundSettings {
 		SenderAliases: s.GetSenderAliases(),
 		AllowDelegate: s.GetAllowDelegate(),
 		Limits:        fromLimits(s.GetLimits()),
+		SentItems:     fromSentItems(s.GetSentItems()),
+	}
+}
+
+func fromSentItems(m *brokerv1.SentItems) *SentItems {
+	if m == nil {
+		return nil
+	}
+	return &SentItems{
+		Protocol: Protocol(m.GetProtocol()),
+		Endpoint: fromEndpoint(m.GetEndpoint()),
+		Margin:   m.GetMargin().AsDuration(),
+		Folder:   m.GetFolder(),
 	}
 }
 

@@ -54,6 +54,24 @@ type OutboundSettings struct {
 	SenderAliases []string // may stand as sender besides the mailbox; a leading *@ matches a domain
 	AllowDelegate bool     // Graph: send on behalf of or as another address
 	Limits        []Limit  // what the provider lets the mailbox send; none = any amount
+	SentItems     *SentItems
+}
+
+// SentItems is a way to the copies of what a mailbox sent over SMTP: that of its inbound side. nil = there is none.
+type SentItems struct {
+	Protocol Protocol // IMAP, EWS or Graph
+	Endpoint Endpoint
+	Margin   time.Duration // token-expiry-margin-time of the inbound side
+	Folder   string        // empty = the one that the server marks as that of sent mail
+}
+
+// SentItemsSide is the inbound side to look for sent mail in, as far as that needs it. s has SentItems.
+func (s Settings) SentItemsSide() Settings {
+	to := s.Outbound.SentItems
+	return Settings{
+		Mailbox: s.Mailbox, Direction: Inbound, Protocol: to.Protocol, Endpoint: to.Endpoint, Margin: to.Margin, Version: s.Version,
+		Inbound: InboundSettings{Folders: []string{to.Folder}},
+	}
 }
 
 // Limit is how much a mailbox may send within any window of that length.

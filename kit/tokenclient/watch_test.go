@@ -136,7 +136,8 @@ func TestSettingsRoundTrip(t *testing.T) {
 	out.Direction, out.Protocol, out.Inbound = tokenclient.Outbound, tokenclient.SMTP, tokenclient.InboundSettings{}
 	out.Outbound = tokenclient.OutboundSettings{PoolSize: 3, CheckIdle: time.Second, MaxIdle: time.Minute, OnUnknown: tokenclient.HoldUnknown,
 		SenderAliases: []string{"*@x"}, AllowDelegate: true,
-		Limits: []tokenclient.Limit{{Unit: tokenclient.Messages, Most: 30, Window: time.Minute}}}
+		Limits:    []tokenclient.Limit{{Unit: tokenclient.Messages, Most: 30, Window: time.Minute}},
+		SentItems: &tokenclient.SentItems{Protocol: tokenclient.IMAP, Endpoint: in.Endpoint, Margin: time.Second, Folder: "Sent/2026"}}
 	for _, want := range []tokenclient.Settings{in, out} {
 		t.Run(want.Direction.String(), func(t *testing.T) {
 			requireNoZero(t, want)

@@ -53,6 +53,8 @@ func TestComplaintsAboutMailboxes(t *testing.T) {
 		"other mechanism":       {"pop-client", "mail.pop3.auth.mechanisms: XOAUTH2, " + oauth, "has no effect: the section speaks IMAP"},
 		"XOAUTH2 switched off":  {"smtp-client", "server-type: SMTP, mail.smtp.auth.mechanisms: XOAUTH2, enable-authentication: false, directory-id: d, client-id: c, password: {file: ../pass}", "false does not go with XOAUTH2"},
 		"sender alias":          {"smtp-client", "server-type: SMTP, server: s, sender-aliases: [nobody]", `"nobody" is no address`},
+		"nowhere to look":       {"smtp-client", "server-type: SMTP, server: s, sent-items: auto", "sent-items: has no effect: the mailbox has no pop-client of type IMAP, EWS or GRAPH"},
+		"looks by itself":       {"smtp-client", "server-type: GRAPH, sent-items: auto, client-id: c, directory-id: d, password: {file: ../pass}", "has no effect with GRAPH"},
 		"scope of a new cloud":  {"pop-client", "tenant-authority: login.sovcloud-identity.fr, server: h, " + oauth, "has no default for this cloud"},
 		"server of a new cloud": {"pop-client", "tenant-authority: login.sovcloud-identity.fr, scope: s, " + oauth, "has no default for IMAP at this provider"},
 	} {

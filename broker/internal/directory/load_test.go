@@ -226,6 +226,37 @@ mailboxes:
 	}
 }
 
+// TestSentItems: whoever sends over SMTP may look for it the way that the mailbox is read.
+func TestSentItems(t *testing.T) {
+	const file = `
+mailboxes:
+  - address: a@x.org
+    password: {file: ../pass}
+    server: mail.example
+    pop-client: {type: IMAP, token-expiry-margin-time: "00:00:30", port: 1993, CYCLE}
+    smtp-client: {server-type: SMTP, SENT}
+`
+	with := func(cycle, sent string) *Section {
+		text := strings.NewReplacer("CYCLE", cycle, "SENT", sent).Replace(file)
+		return newSite(t).good(text).Mailboxes[0].Outbound
+	}
+	none, auto, named := with("junk: ignore", "on-unknown: hold"), with("junk: ignore", "sent-items: auto"), with("junk: ignore", "sent-items: Sent/2026")
+	want := SentItems{Protocol: IMAP, Mechanism: BasicLogin, Margin: 30 * time.Second}
+	want.Endpoint = Endpoint{Server: "mail.example", Port: 1993, Security: TLS, User: "a@x.org", ConnectTimeout: 30 * time.Second, ProtocolTimeout: 2 * time.Minute}
+	if none.Post.SentItems != nil || *auto.Post.SentItems != want {
+		t.Errorf("%+v, %+v", none.Post.SentItems, auto.Post.SentItems)
+	}
+	if want.Folder = "Sent/2026"; *named.Post.SentItems != want {
+		t.Errorf("%+v", named.Post.SentItems)
+	}
+	if none.Version == auto.Version || auto.Version == named.Version {
+		t.Error("a worker does not learn of the option")
+	}
+	if with("junk: count", "sent-items: auto").Version != auto.Version || with("mailbox: b@x.org", "sent-items: auto").Version == auto.Version {
+		t.Error("the version follows something else than the way to the sent items")
+	}
+}
+
 func TestWhatMayBeSent(t *testing.T) {
 	const minute, day = time.Minute, 24 * time.Hour
 	exchange := []Limit{{"messages", 30, minute}, {"recipients", 10_000, day}}

@@ -156,7 +156,8 @@ func (l *loader) readMailbox(m *config.Map) {
 		return
 	}
 	l.places[key] = place
-	box := &Mailbox{Address: address, Inbound: l.side(m, "pop-client", address, Inbound), Outbound: l.side(m, "smtp-client", address, Outbound)}
+	box := &Mailbox{Address: address, Inbound: l.side(m, "pop-client", address, Inbound, nil)}
+	box.Outbound = l.side(m, "smtp-client", address, Outbound, box.Inbound)
 	if box.Inbound == nil && box.Outbound == nil {
 		m.Complain("pop-client", "and smtp-client are both missing", "add one of them or both")
 	}
@@ -164,8 +165,8 @@ func (l *loader) readMailbox(m *config.Map) {
 	l.mailboxes[key] = box
 }
 
-// side reads a section over its mailbox, its application and the defaults.
-func (l *loader) side(m *config.Map, name, address string, d Direction) *Section {
+// side reads a section over its mailbox, its application and the defaults. inbound is the mailbox's other side, or nil.
+func (l *loader) side(m *config.Map, name, address string, d Direction, inbound *Section) *Section {
 	own := m.Map(name)
 	if !own.Present() {
 		return nil
@@ -183,7 +184,7 @@ func (l *loader) side(m *config.Map, name, address string, d Direction) *Section
 	if defaults != nil {
 		layered = layered.Over(defaults)
 	}
-	s := l.readSection(layered, address, d)
+	s := l.readSection(layered, address, d, inbound)
 	own.Done()
 	warnUnused(own, s.Protocol)
 	return s

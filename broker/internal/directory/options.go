@@ -16,7 +16,7 @@ var (
 	}
 	smtpOptions = []string{
 		"server-type", "user", "mail.smtp.auth.mechanisms", "mail.graph.auth.mechanisms", "smtp-connection-security",
-		"cnx-check-idle-time", "cnx-max-idle-time", "cnx-pool-size", "allow-delegate", "on-unknown", "sender-aliases",
+		"cnx-check-idle-time", "cnx-max-idle-time", "cnx-pool-size", "allow-delegate", "on-unknown", "sender-aliases", "sent-items",
 		"maximum-messages-per-minute", "maximum-messages-per-day", "maximum-recipients-per-day",
 	}
 )

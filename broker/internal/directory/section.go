@@ -19,8 +19,9 @@ const (
 	marginHighest = time.Hour - time.Second
 )
 
-// readSection reads one side of a mailbox. m is layered: section, mailbox, application, defaults.
-func (l *loader) readSection(m *config.Map, address string, d Direction) *Section {
+// readSection reads one side of a mailbox. m is layered: section, mailbox, application, defaults. inbound is the other side of
+// an outbound one, or nil.
+func (l *loader) readSection(m *config.Map, address string, d Direction, inbound *Section) *Section {
 	s := &Section{Mailbox: address, Direction: d, Protocol: protocol(m, d)}
 	s.Mechanism = mechanism(m, s)
 	s.Endpoint.User = m.Text(loginOption(d), m.Text("address", address))
@@ -37,7 +38,7 @@ func (l *loader) readSection(m *config.Map, address string, d Direction) *Sectio
 	if d == Inbound {
 		s.Fetch = readFetch(m, s.Protocol)
 	} else {
-		s.Post = readPost(m, s)
+		s.Post = readPost(m, s, inbound)
 	}
 	if m.Bool("enable-debug", false) {
 		m.Warn("enable-debug", "has no effect here: wire traces would hold mail and credentials", "leave it out; use -log-level debug at the worker")
@@ -188,7 +189,7 @@ func checkPOP3(m *config.Map, f *Fetch) {
 	}
 }
 
-func readPost(m *config.Map, s *Section) *Post {
+func readPost(m *config.Map, s, inbound *Section) *Post {
 	o := &Post{
 		PoolSize:      m.Int("cnx-pool-size", 3, 1, 100), // Exchange Online allows 3 connections per mailbox
 		CheckIdle:     m.Clock("cnx-check-idle-time", 30*time.Second, 0, 24*time.Hour),
@@ -197,6 +198,7 @@ func readPost(m *config.Map, s *Section) *Post {
 		SenderAliases: m.Texts("sender-aliases"),
 		AllowDelegate: m.Bool("allow-delegate", false),
 		Limits:        readLimits(m, s),
+		SentItems:     readSentItems(m, s, inbound),
 	}
 	for _, a := range o.SenderAliases {
 		if !isAddress(a) && (!strings.HasPrefix(a, "*@") || !isAddress("x"+a[1:])) {

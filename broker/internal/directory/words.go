@@ -135,6 +135,11 @@ type Section struct {
 	Version    string // changes with every setting that a worker is told; no secret is part of it
 }
 
+// Impersonates says whether requests must name the mailbox beside the token, because it is the application's own.
+func (s *Section) Impersonates() bool {
+	return s.Protocol == EWS && s.Credential != nil && s.Credential.Grant == token.ClientCredentials
+}
+
 // Endpoint is the mail server and how to reach it.
 type Endpoint struct {
 	Server          string
@@ -168,6 +173,17 @@ type Post struct {
 	SenderAliases []string
 	AllowDelegate bool
 	Limits        []Limit
+	SentItems     *SentItems // nil: nobody looks for what was sent
+}
+
+// SentItems is the way to the copies of what was sent: that of the mailbox's inbound side.
+type SentItems struct {
+	Protocol    Protocol // IMAP, EWS or Graph
+	Mechanism   Mechanism
+	Margin      time.Duration
+	Endpoint    Endpoint
+	Impersonate bool
+	Folder      string // empty = the one that the server marks
 }
 
 // Limit is how much a mailbox may send within any window of that length.

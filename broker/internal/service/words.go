@@ -97,14 +97,9 @@ func settingsOf(s *directory.Section, proxy string) *brokerv1.MailboxSettings {
 	m := &brokerv1.MailboxSettings{
 		Selector: selector(s),
 		Protocol: protocols[s.Protocol],
-		Endpoint: &brokerv1.Endpoint{
-			Server: s.Endpoint.Server, Port: uint32(s.Endpoint.Port), Security: securities[s.Endpoint.Security], User: s.Endpoint.User,
-			Mechanism: mechanismOut(s.Mechanism), ConnectTimeout: durationpb.New(s.Endpoint.ConnectTimeout),
-			ProtocolTimeout: durationpb.New(s.Endpoint.ProtocolTimeout), Proxy: proxy, TwoLineAuthentication: s.Endpoint.TwoLine,
-			Impersonate: s.Protocol == directory.EWS && s.Credential != nil && s.Credential.Grant == token.ClientCredentials,
-		},
-		Margin:  durationpb.New(s.Margin),
-		Version: s.Version,
+		Endpoint: endpointOf(s.Endpoint, s.Mechanism, s.Impersonates(), proxy),
+		Margin:   durationpb.New(s.Margin),
+		Version:  s.Version,
 	}
 	if proxy != "" {
 		m.Version += "+" + proxy
@@ -112,9 +107,17 @@ func settingsOf(s *directory.Section, proxy string) *brokerv1.MailboxSettings {
 	if s.Fetch != nil {
 		m.Side = &brokerv1.MailboxSettings_Inbound{Inbound: inboundOf(s.Fetch)}
 	} else {
-		m.Side = &brokerv1.MailboxSettings_Outbound{Outbound: outboundOf(s.Post)}
+		m.Side = &brokerv1.MailboxSettings_Outbound{Outbound: outboundOf(s.Post, proxy)}
 	}
 	return m
+}
+
+func endpointOf(e directory.Endpoint, m directory.Mechanism, impersonate bool, proxy string) *brokerv1.Endpoint {
+	return &brokerv1.Endpoint{
+		Server: e.Server, Port: uint32(e.Port), Security: securities[e.Security], User: e.User, Mechanism: mechanismOut(m),
+		ConnectTimeout: durationpb.New(e.ConnectTimeout), ProtocolTimeout: durationpb.New(e.ProtocolTimeout), Proxy: proxy,
+		TwoLineAuthentication: e.TwoLine, Impersonate: impersonate,
+	}
 }
 
 func inboundOf(f *directory.Fetch) *brokerv1.InboundSettings {
@@ -124,11 +127,21 @@ func inboundOf(f *directory.Fetch) *brokerv1.InboundSettings {
 	}
 }
 
-func outboundOf(p *directory.Post) *brokerv1.OutboundSettings {
+func outboundOf(p *directory.Post, proxy string) *brokerv1.OutboundSettings {
 	return &brokerv1.OutboundSettings{
 		PoolSize: int32(p.PoolSize), CheckIdleTime: durationpb.New(p.CheckIdle), MaxIdleTime: durationpb.New(p.MaxIdle),
 		OnUnknown: onUnknowns[p.OnUnknown], SenderAliases: p.SenderAliases, AllowDelegate: p.AllowDelegate,
-		Limits: limitsOf(p.Limits),
+		Limits: limitsOf(p.Limits), SentItems: sentItemsOf(p.SentItems, proxy),
+	}
+}
+
+func sentItemsOf(s *directory.SentItems, proxy string) *brokerv1.SentItems {
+	if s == nil {
+		return nil
+	}
+	return &brokerv1.SentItems{
+		Protocol: protocols[s.Protocol], Endpoint: endpointOf(s.Endpoint, s.Mechanism, s.Impersonate, proxy),
+		Margin: durationpb.New(s.Margin), Folder: s.Folder,
 	}
 }
 

@@ -92,6 +92,19 @@ func outboundMessage(s tokenclient.OutboundSettings) *brokerv1.OutboundSettings 
 		SenderAliases: s.SenderAliases,
 		AllowDelegate: s.AllowDelegate,
 		Limits:        limitMessages(s.Limits),
+		SentItems:     sentItemsMessage(s.SentItems),
+	}
+}
+
+func sentItemsMessage(s *tokenclient.SentItems) *brokerv1.SentItems {
+	if s == nil {
+		return nil
+	}
+	return &brokerv1.SentItems{
+		Protocol: brokerv1.Protocol(s.Protocol),
+		Endpoint: endpointMessage(s.Endpoint),
+		Margin:   durationpb.New(s.Margin),
+		Folder:   s.Folder,
 	}
 }
 

@@ -698,7 +698,9 @@ type OutboundSettings struct {
 	// Graph: send on behalf of or as another address.
 	AllowDelegate bool `protobuf:"varint,6,opt,name=allow_delegate,json=allowDelegate,proto3" json:"allow_delegate,omitempty"`
 	// What the provider lets the mailbox send; empty = any amount.
-	Limits        []*SendLimit `protobuf:"bytes,7,rep,name=limits,proto3" json:"limits,omitempty"`
+	Limits []*SendLimit `protobuf:"bytes,7,rep,name=limits,proto3" json:"limits,omitempty"`
+	// SMTP: where to look whether a message was sent, when nobody answered; unset = nowhere.
+	SentItems     *SentItems `protobuf:"bytes,8,opt,name=sent_items,json=sentItems,proto3" json:"sent_items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +784,86 @@ func (x *OutboundSettings) GetLimits() []*SendLimit {
 	return nil
 }
 
+func (x *OutboundSettings) GetSentItems() *SentItems {
+	if x != nil {
+		return x.SentItems
+	}
+	return nil
+}
+
+// SentItems is a way to the copies of what a mailbox sent: that of its inbound side, whose credential is asked for.
+type SentItems struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PROTOCOL_IMAP, PROTOCOL_EWS or PROTOCOL_GRAPH.
+	Protocol Protocol `protobuf:"varint,1,opt,name=protocol,proto3,enum=mailporter.broker.v1.Protocol" json:"protocol,omitempty"`
+	// Where to and how.
+	Endpoint *Endpoint `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// The inbound section's token-expiry-margin-time.
+	Margin *durationpb.Duration `protobuf:"bytes,3,opt,name=margin,proto3" json:"margin,omitempty"`
+	// The folder, in UTF-8; empty = the one that the server marks as that of sent mail.
+	Folder        string `protobuf:"bytes,4,opt,name=folder,proto3" json:"folder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SentItems) Reset() {
+	*x = SentItems{}
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SentItems) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SentItems) ProtoMessage() {}
+
+func (x *SentItems) ProtoReflect() protoreflect.Message {
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SentItems.ProtoReflect.Descriptor instead.
+func (*SentItems) Descriptor() ([]byte, []int) {
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SentItems) GetProtocol() Protocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return Protocol_PROTOCOL_UNSPECIFIED
+}
+
+func (x *SentItems) GetEndpoint() *Endpoint {
+	if x != nil {
+		return x.Endpoint
+	}
+	return nil
+}
+
+func (x *SentItems) GetMargin() *durationpb.Duration {
+	if x != nil {
+		return x.Margin
+	}
+	return nil
+}
+
+func (x *SentItems) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
+}
+
 // MailboxSettings is what a worker needs to know to serve one side of one mailbox. It holds no secret.
 type MailboxSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -808,7 +890,7 @@ type MailboxSettings struct {
 
 func (x *MailboxSettings) Reset() {
 	*x = MailboxSettings{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +902,7 @@ func (x *MailboxSettings) String() string {
 func (*MailboxSettings) ProtoMessage() {}
 
 func (x *MailboxSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +915,7 @@ func (x *MailboxSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxSettings.ProtoReflect.Descriptor instead.
 func (*MailboxSettings) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{4}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MailboxSettings) GetSelector() *Selector {
@@ -955,7 +1037,7 @@ type MailboxStatus struct {
 
 func (x *MailboxStatus) Reset() {
 	*x = MailboxStatus{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[5]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1049,7 @@ func (x *MailboxStatus) String() string {
 func (*MailboxStatus) ProtoMessage() {}
 
 func (x *MailboxStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[5]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1062,7 @@ func (x *MailboxStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxStatus.ProtoReflect.Descriptor instead.
 func (*MailboxStatus) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{5}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MailboxStatus) GetSelector() *Selector {
@@ -1110,7 +1192,7 @@ type Mailbox struct {
 
 func (x *Mailbox) Reset() {
 	*x = Mailbox{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[6]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1204,7 @@ func (x *Mailbox) String() string {
 func (*Mailbox) ProtoMessage() {}
 
 func (x *Mailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[6]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1217,7 @@ func (x *Mailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mailbox.ProtoReflect.Descriptor instead.
 func (*Mailbox) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{6}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Mailbox) GetAddress() string {
@@ -1172,7 +1254,7 @@ type WatchMailboxesRequest struct {
 
 func (x *WatchMailboxesRequest) Reset() {
 	*x = WatchMailboxesRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[7]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1266,7 @@ func (x *WatchMailboxesRequest) String() string {
 func (*WatchMailboxesRequest) ProtoMessage() {}
 
 func (x *WatchMailboxesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[7]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1279,7 @@ func (x *WatchMailboxesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMailboxesRequest.ProtoReflect.Descriptor instead.
 func (*WatchMailboxesRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{7}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WatchMailboxesRequest) GetProtocol() Protocol {
@@ -1225,7 +1307,7 @@ type WatchMailboxesResponse struct {
 
 func (x *WatchMailboxesResponse) Reset() {
 	*x = WatchMailboxesResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[8]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1319,7 @@ func (x *WatchMailboxesResponse) String() string {
 func (*WatchMailboxesResponse) ProtoMessage() {}
 
 func (x *WatchMailboxesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[8]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1332,7 @@ func (x *WatchMailboxesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMailboxesResponse.ProtoReflect.Descriptor instead.
 func (*WatchMailboxesResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{8}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WatchMailboxesResponse) GetMailboxes() []*MailboxSettings {
@@ -1271,7 +1353,7 @@ type GetMailboxRequest struct {
 
 func (x *GetMailboxRequest) Reset() {
 	*x = GetMailboxRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[9]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1365,7 @@ func (x *GetMailboxRequest) String() string {
 func (*GetMailboxRequest) ProtoMessage() {}
 
 func (x *GetMailboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[9]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1378,7 @@ func (x *GetMailboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMailboxRequest.ProtoReflect.Descriptor instead.
 func (*GetMailboxRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{9}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetMailboxRequest) GetMailbox() string {
@@ -1317,7 +1399,7 @@ type GetMailboxResponse struct {
 
 func (x *GetMailboxResponse) Reset() {
 	*x = GetMailboxResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[10]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1411,7 @@ func (x *GetMailboxResponse) String() string {
 func (*GetMailboxResponse) ProtoMessage() {}
 
 func (x *GetMailboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[10]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1424,7 @@ func (x *GetMailboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMailboxResponse.ProtoReflect.Descriptor instead.
 func (*GetMailboxResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{10}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetMailboxResponse) GetMailbox() *Mailbox {
@@ -1369,7 +1451,7 @@ type ListMailboxesRequest struct {
 
 func (x *ListMailboxesRequest) Reset() {
 	*x = ListMailboxesRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[11]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1463,7 @@ func (x *ListMailboxesRequest) String() string {
 func (*ListMailboxesRequest) ProtoMessage() {}
 
 func (x *ListMailboxesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[11]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1476,7 @@ func (x *ListMailboxesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMailboxesRequest.ProtoReflect.Descriptor instead.
 func (*ListMailboxesRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{11}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListMailboxesRequest) GetPageSize() int32 {
@@ -1438,7 +1520,7 @@ type ListMailboxesResponse struct {
 
 func (x *ListMailboxesResponse) Reset() {
 	*x = ListMailboxesResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[12]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1532,7 @@ func (x *ListMailboxesResponse) String() string {
 func (*ListMailboxesResponse) ProtoMessage() {}
 
 func (x *ListMailboxesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[12]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1545,7 @@ func (x *ListMailboxesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMailboxesResponse.ProtoReflect.Descriptor instead.
 func (*ListMailboxesResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{12}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListMailboxesResponse) GetMailboxes() []*Mailbox {
@@ -1491,7 +1573,7 @@ type CheckMailboxRequest struct {
 
 func (x *CheckMailboxRequest) Reset() {
 	*x = CheckMailboxRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[13]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1585,7 @@ func (x *CheckMailboxRequest) String() string {
 func (*CheckMailboxRequest) ProtoMessage() {}
 
 func (x *CheckMailboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[13]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1598,7 @@ func (x *CheckMailboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMailboxRequest.ProtoReflect.Descriptor instead.
 func (*CheckMailboxRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{13}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckMailboxRequest) GetSelector() *Selector {
@@ -1537,7 +1619,7 @@ type CheckMailboxResponse struct {
 
 func (x *CheckMailboxResponse) Reset() {
 	*x = CheckMailboxResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[14]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1631,7 @@ func (x *CheckMailboxResponse) String() string {
 func (*CheckMailboxResponse) ProtoMessage() {}
 
 func (x *CheckMailboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[14]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1644,7 @@ func (x *CheckMailboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMailboxResponse.ProtoReflect.Descriptor instead.
 func (*CheckMailboxResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{14}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CheckMailboxResponse) GetStatus() *MailboxStatus {
@@ -1583,7 +1665,7 @@ type ResetMailboxRequest struct {
 
 func (x *ResetMailboxRequest) Reset() {
 	*x = ResetMailboxRequest{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[15]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1677,7 @@ func (x *ResetMailboxRequest) String() string {
 func (*ResetMailboxRequest) ProtoMessage() {}
 
 func (x *ResetMailboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[15]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1690,7 @@ func (x *ResetMailboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetMailboxRequest.ProtoReflect.Descriptor instead.
 func (*ResetMailboxRequest) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{15}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResetMailboxRequest) GetSelector() *Selector {
@@ -1629,7 +1711,7 @@ type ResetMailboxResponse struct {
 
 func (x *ResetMailboxResponse) Reset() {
 	*x = ResetMailboxResponse{}
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[16]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +1723,7 @@ func (x *ResetMailboxResponse) String() string {
 func (*ResetMailboxResponse) ProtoMessage() {}
 
 func (x *ResetMailboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[16]
+	mi := &file_mailporter_broker_v1_mailbox_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +1736,7 @@ func (x *ResetMailboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetMailboxResponse.ProtoReflect.Descriptor instead.
 func (*ResetMailboxResponse) Descriptor() ([]byte, []int) {
-	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{16}
+	return file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ResetMailboxResponse) GetStatus() *MailboxStatus {
@@ -1696,7 +1778,7 @@ const file_mailporter_broker_v1_mailbox_service_proto_rawDesc = "" +
 	"\tSendLimit\x12.\n" +
 	"\x04unit\x18\x01 \x01(\x0e2\x1a.mailporter.broker.v1.UnitR\x04unit\x12\x12\n" +
 	"\x04most\x18\x02 \x01(\x03R\x04most\x121\n" +
-	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xf8\x02\n" +
+	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xb8\x03\n" +
 	"\x10OutboundSettings\x12\x1b\n" +
 	"\tpool_size\x18\x01 \x01(\x05R\bpoolSize\x12A\n" +
 	"\x0fcheck_idle_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\rcheckIdleTime\x12=\n" +
@@ -1705,7 +1787,14 @@ const file_mailporter_broker_v1_mailbox_service_proto_rawDesc = "" +
 	"on_unknown\x18\x04 \x01(\x0e2\x1f.mailporter.broker.v1.OnUnknownR\tonUnknown\x12%\n" +
 	"\x0esender_aliases\x18\x05 \x03(\tR\rsenderAliases\x12%\n" +
 	"\x0eallow_delegate\x18\x06 \x01(\bR\rallowDelegate\x127\n" +
-	"\x06limits\x18\a \x03(\v2\x1f.mailporter.broker.v1.SendLimitR\x06limits\"\xa3\x03\n" +
+	"\x06limits\x18\a \x03(\v2\x1f.mailporter.broker.v1.SendLimitR\x06limits\x12>\n" +
+	"\n" +
+	"sent_items\x18\b \x01(\v2\x1f.mailporter.broker.v1.SentItemsR\tsentItems\"\xce\x01\n" +
+	"\tSentItems\x12:\n" +
+	"\bprotocol\x18\x01 \x01(\x0e2\x1e.mailporter.broker.v1.ProtocolR\bprotocol\x12:\n" +
+	"\bendpoint\x18\x02 \x01(\v2\x1e.mailporter.broker.v1.EndpointR\bendpoint\x121\n" +
+	"\x06margin\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06margin\x12\x16\n" +
+	"\x06folder\x18\x04 \x01(\tR\x06folder\"\xa3\x03\n" +
 	"\x0fMailboxSettings\x12:\n" +
 	"\bselector\x18\x01 \x01(\v2\x1e.mailporter.broker.v1.SelectorR\bselector\x12:\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x1e.mailporter.broker.v1.ProtocolR\bprotocol\x12:\n" +
@@ -1826,7 +1915,7 @@ func file_mailporter_broker_v1_mailbox_service_proto_rawDescGZIP() []byte {
 }
 
 var file_mailporter_broker_v1_mailbox_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_mailporter_broker_v1_mailbox_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_mailporter_broker_v1_mailbox_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_mailporter_broker_v1_mailbox_service_proto_goTypes = []any{
 	(Security)(0),                  // 0: mailporter.broker.v1.Security
 	(After)(0),                     // 1: mailporter.broker.v1.After
@@ -1838,83 +1927,88 @@ var file_mailporter_broker_v1_mailbox_service_proto_goTypes = []any{
 	(*InboundSettings)(nil),        // 7: mailporter.broker.v1.InboundSettings
 	(*SendLimit)(nil),              // 8: mailporter.broker.v1.SendLimit
 	(*OutboundSettings)(nil),       // 9: mailporter.broker.v1.OutboundSettings
-	(*MailboxSettings)(nil),        // 10: mailporter.broker.v1.MailboxSettings
-	(*MailboxStatus)(nil),          // 11: mailporter.broker.v1.MailboxStatus
-	(*Mailbox)(nil),                // 12: mailporter.broker.v1.Mailbox
-	(*WatchMailboxesRequest)(nil),  // 13: mailporter.broker.v1.WatchMailboxesRequest
-	(*WatchMailboxesResponse)(nil), // 14: mailporter.broker.v1.WatchMailboxesResponse
-	(*GetMailboxRequest)(nil),      // 15: mailporter.broker.v1.GetMailboxRequest
-	(*GetMailboxResponse)(nil),     // 16: mailporter.broker.v1.GetMailboxResponse
-	(*ListMailboxesRequest)(nil),   // 17: mailporter.broker.v1.ListMailboxesRequest
-	(*ListMailboxesResponse)(nil),  // 18: mailporter.broker.v1.ListMailboxesResponse
-	(*CheckMailboxRequest)(nil),    // 19: mailporter.broker.v1.CheckMailboxRequest
-	(*CheckMailboxResponse)(nil),   // 20: mailporter.broker.v1.CheckMailboxResponse
-	(*ResetMailboxRequest)(nil),    // 21: mailporter.broker.v1.ResetMailboxRequest
-	(*ResetMailboxResponse)(nil),   // 22: mailporter.broker.v1.ResetMailboxResponse
-	(Mechanism)(0),                 // 23: mailporter.broker.v1.Mechanism
-	(*durationpb.Duration)(nil),    // 24: google.protobuf.Duration
-	(*Selector)(nil),               // 25: mailporter.broker.v1.Selector
+	(*SentItems)(nil),              // 10: mailporter.broker.v1.SentItems
+	(*MailboxSettings)(nil),        // 11: mailporter.broker.v1.MailboxSettings
+	(*MailboxStatus)(nil),          // 12: mailporter.broker.v1.MailboxStatus
+	(*Mailbox)(nil),                // 13: mailporter.broker.v1.Mailbox
+	(*WatchMailboxesRequest)(nil),  // 14: mailporter.broker.v1.WatchMailboxesRequest
+	(*WatchMailboxesResponse)(nil), // 15: mailporter.broker.v1.WatchMailboxesResponse
+	(*GetMailboxRequest)(nil),      // 16: mailporter.broker.v1.GetMailboxRequest
+	(*GetMailboxResponse)(nil),     // 17: mailporter.broker.v1.GetMailboxResponse
+	(*ListMailboxesRequest)(nil),   // 18: mailporter.broker.v1.ListMailboxesRequest
+	(*ListMailboxesResponse)(nil),  // 19: mailporter.broker.v1.ListMailboxesResponse
+	(*CheckMailboxRequest)(nil),    // 20: mailporter.broker.v1.CheckMailboxRequest
+	(*CheckMailboxResponse)(nil),   // 21: mailporter.broker.v1.CheckMailboxResponse
+	(*ResetMailboxRequest)(nil),    // 22: mailporter.broker.v1.ResetMailboxRequest
+	(*ResetMailboxResponse)(nil),   // 23: mailporter.broker.v1.ResetMailboxResponse
+	(Mechanism)(0),                 // 24: mailporter.broker.v1.Mechanism
+	(*durationpb.Duration)(nil),    // 25: google.protobuf.Duration
 	(Protocol)(0),                  // 26: mailporter.broker.v1.Protocol
-	(FailureClass)(0),              // 27: mailporter.broker.v1.FailureClass
-	(*timestamppb.Timestamp)(nil),  // 28: google.protobuf.Timestamp
-	(Direction)(0),                 // 29: mailporter.broker.v1.Direction
+	(*Selector)(nil),               // 27: mailporter.broker.v1.Selector
+	(FailureClass)(0),              // 28: mailporter.broker.v1.FailureClass
+	(*timestamppb.Timestamp)(nil),  // 29: google.protobuf.Timestamp
+	(Direction)(0),                 // 30: mailporter.broker.v1.Direction
 }
 var file_mailporter_broker_v1_mailbox_service_proto_depIdxs = []int32{
 	0,  // 0: mailporter.broker.v1.Endpoint.security:type_name -> mailporter.broker.v1.Security
-	23, // 1: mailporter.broker.v1.Endpoint.mechanism:type_name -> mailporter.broker.v1.Mechanism
-	24, // 2: mailporter.broker.v1.Endpoint.connect_timeout:type_name -> google.protobuf.Duration
-	24, // 3: mailporter.broker.v1.Endpoint.protocol_timeout:type_name -> google.protobuf.Duration
-	24, // 4: mailporter.broker.v1.InboundSettings.cycle_time:type_name -> google.protobuf.Duration
+	24, // 1: mailporter.broker.v1.Endpoint.mechanism:type_name -> mailporter.broker.v1.Mechanism
+	25, // 2: mailporter.broker.v1.Endpoint.connect_timeout:type_name -> google.protobuf.Duration
+	25, // 3: mailporter.broker.v1.Endpoint.protocol_timeout:type_name -> google.protobuf.Duration
+	25, // 4: mailporter.broker.v1.InboundSettings.cycle_time:type_name -> google.protobuf.Duration
 	1,  // 5: mailporter.broker.v1.InboundSettings.after:type_name -> mailporter.broker.v1.After
 	2,  // 6: mailporter.broker.v1.InboundSettings.junk:type_name -> mailporter.broker.v1.Junk
 	4,  // 7: mailporter.broker.v1.SendLimit.unit:type_name -> mailporter.broker.v1.Unit
-	24, // 8: mailporter.broker.v1.SendLimit.window:type_name -> google.protobuf.Duration
-	24, // 9: mailporter.broker.v1.OutboundSettings.check_idle_time:type_name -> google.protobuf.Duration
-	24, // 10: mailporter.broker.v1.OutboundSettings.max_idle_time:type_name -> google.protobuf.Duration
+	25, // 8: mailporter.broker.v1.SendLimit.window:type_name -> google.protobuf.Duration
+	25, // 9: mailporter.broker.v1.OutboundSettings.check_idle_time:type_name -> google.protobuf.Duration
+	25, // 10: mailporter.broker.v1.OutboundSettings.max_idle_time:type_name -> google.protobuf.Duration
 	3,  // 11: mailporter.broker.v1.OutboundSettings.on_unknown:type_name -> mailporter.broker.v1.OnUnknown
 	8,  // 12: mailporter.broker.v1.OutboundSettings.limits:type_name -> mailporter.broker.v1.SendLimit
-	25, // 13: mailporter.broker.v1.MailboxSettings.selector:type_name -> mailporter.broker.v1.Selector
-	26, // 14: mailporter.broker.v1.MailboxSettings.protocol:type_name -> mailporter.broker.v1.Protocol
-	6,  // 15: mailporter.broker.v1.MailboxSettings.endpoint:type_name -> mailporter.broker.v1.Endpoint
-	24, // 16: mailporter.broker.v1.MailboxSettings.margin:type_name -> google.protobuf.Duration
-	7,  // 17: mailporter.broker.v1.MailboxSettings.inbound:type_name -> mailporter.broker.v1.InboundSettings
-	9,  // 18: mailporter.broker.v1.MailboxSettings.outbound:type_name -> mailporter.broker.v1.OutboundSettings
-	25, // 19: mailporter.broker.v1.MailboxStatus.selector:type_name -> mailporter.broker.v1.Selector
-	26, // 20: mailporter.broker.v1.MailboxStatus.protocol:type_name -> mailporter.broker.v1.Protocol
-	5,  // 21: mailporter.broker.v1.MailboxStatus.state:type_name -> mailporter.broker.v1.State
-	27, // 22: mailporter.broker.v1.MailboxStatus.failure_class:type_name -> mailporter.broker.v1.FailureClass
-	28, // 23: mailporter.broker.v1.MailboxStatus.expire_time:type_name -> google.protobuf.Timestamp
-	28, // 24: mailporter.broker.v1.MailboxStatus.next_attempt_time:type_name -> google.protobuf.Timestamp
-	28, // 25: mailporter.broker.v1.MailboxStatus.last_success_time:type_name -> google.protobuf.Timestamp
-	28, // 26: mailporter.broker.v1.MailboxStatus.failing_since_time:type_name -> google.protobuf.Timestamp
-	28, // 27: mailporter.broker.v1.MailboxStatus.action_due_time:type_name -> google.protobuf.Timestamp
-	10, // 28: mailporter.broker.v1.Mailbox.settings:type_name -> mailporter.broker.v1.MailboxSettings
-	11, // 29: mailporter.broker.v1.Mailbox.statuses:type_name -> mailporter.broker.v1.MailboxStatus
-	26, // 30: mailporter.broker.v1.WatchMailboxesRequest.protocol:type_name -> mailporter.broker.v1.Protocol
-	29, // 31: mailporter.broker.v1.WatchMailboxesRequest.direction:type_name -> mailporter.broker.v1.Direction
-	10, // 32: mailporter.broker.v1.WatchMailboxesResponse.mailboxes:type_name -> mailporter.broker.v1.MailboxSettings
-	12, // 33: mailporter.broker.v1.GetMailboxResponse.mailbox:type_name -> mailporter.broker.v1.Mailbox
-	5,  // 34: mailporter.broker.v1.ListMailboxesRequest.states:type_name -> mailporter.broker.v1.State
-	12, // 35: mailporter.broker.v1.ListMailboxesResponse.mailboxes:type_name -> mailporter.broker.v1.Mailbox
-	25, // 36: mailporter.broker.v1.CheckMailboxRequest.selector:type_name -> mailporter.broker.v1.Selector
-	11, // 37: mailporter.broker.v1.CheckMailboxResponse.status:type_name -> mailporter.broker.v1.MailboxStatus
-	25, // 38: mailporter.broker.v1.ResetMailboxRequest.selector:type_name -> mailporter.broker.v1.Selector
-	11, // 39: mailporter.broker.v1.ResetMailboxResponse.status:type_name -> mailporter.broker.v1.MailboxStatus
-	13, // 40: mailporter.broker.v1.MailboxService.WatchMailboxes:input_type -> mailporter.broker.v1.WatchMailboxesRequest
-	15, // 41: mailporter.broker.v1.MailboxService.GetMailbox:input_type -> mailporter.broker.v1.GetMailboxRequest
-	17, // 42: mailporter.broker.v1.MailboxService.ListMailboxes:input_type -> mailporter.broker.v1.ListMailboxesRequest
-	19, // 43: mailporter.broker.v1.MailboxService.CheckMailbox:input_type -> mailporter.broker.v1.CheckMailboxRequest
-	21, // 44: mailporter.broker.v1.MailboxService.ResetMailbox:input_type -> mailporter.broker.v1.ResetMailboxRequest
-	14, // 45: mailporter.broker.v1.MailboxService.WatchMailboxes:output_type -> mailporter.broker.v1.WatchMailboxesResponse
-	16, // 46: mailporter.broker.v1.MailboxService.GetMailbox:output_type -> mailporter.broker.v1.GetMailboxResponse
-	18, // 47: mailporter.broker.v1.MailboxService.ListMailboxes:output_type -> mailporter.broker.v1.ListMailboxesResponse
-	20, // 48: mailporter.broker.v1.MailboxService.CheckMailbox:output_type -> mailporter.broker.v1.CheckMailboxResponse
-	22, // 49: mailporter.broker.v1.MailboxService.ResetMailbox:output_type -> mailporter.broker.v1.ResetMailboxResponse
-	45, // [45:50] is the sub-list for method output_type
-	40, // [40:45] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	10, // 13: mailporter.broker.v1.OutboundSettings.sent_items:type_name -> mailporter.broker.v1.SentItems
+	26, // 14: mailporter.broker.v1.SentItems.protocol:type_name -> mailporter.broker.v1.Protocol
+	6,  // 15: mailporter.broker.v1.SentItems.endpoint:type_name -> mailporter.broker.v1.Endpoint
+	25, // 16: mailporter.broker.v1.SentItems.margin:type_name -> google.protobuf.Duration
+	27, // 17: mailporter.broker.v1.MailboxSettings.selector:type_name -> mailporter.broker.v1.Selector
+	26, // 18: mailporter.broker.v1.MailboxSettings.protocol:type_name -> mailporter.broker.v1.Protocol
+	6,  // 19: mailporter.broker.v1.MailboxSettings.endpoint:type_name -> mailporter.broker.v1.Endpoint
+	25, // 20: mailporter.broker.v1.MailboxSettings.margin:type_name -> google.protobuf.Duration
+	7,  // 21: mailporter.broker.v1.MailboxSettings.inbound:type_name -> mailporter.broker.v1.InboundSettings
+	9,  // 22: mailporter.broker.v1.MailboxSettings.outbound:type_name -> mailporter.broker.v1.OutboundSettings
+	27, // 23: mailporter.broker.v1.MailboxStatus.selector:type_name -> mailporter.broker.v1.Selector
+	26, // 24: mailporter.broker.v1.MailboxStatus.protocol:type_name -> mailporter.broker.v1.Protocol
+	5,  // 25: mailporter.broker.v1.MailboxStatus.state:type_name -> mailporter.broker.v1.State
+	28, // 26: mailporter.broker.v1.MailboxStatus.failure_class:type_name -> mailporter.broker.v1.FailureClass
+	29, // 27: mailporter.broker.v1.MailboxStatus.expire_time:type_name -> google.protobuf.Timestamp
+	29, // 28: mailporter.broker.v1.MailboxStatus.next_attempt_time:type_name -> google.protobuf.Timestamp
+	29, // 29: mailporter.broker.v1.MailboxStatus.last_success_time:type_name -> google.protobuf.Timestamp
+	29, // 30: mailporter.broker.v1.MailboxStatus.failing_since_time:type_name -> google.protobuf.Timestamp
+	29, // 31: mailporter.broker.v1.MailboxStatus.action_due_time:type_name -> google.protobuf.Timestamp
+	11, // 32: mailporter.broker.v1.Mailbox.settings:type_name -> mailporter.broker.v1.MailboxSettings
+	12, // 33: mailporter.broker.v1.Mailbox.statuses:type_name -> mailporter.broker.v1.MailboxStatus
+	26, // 34: mailporter.broker.v1.WatchMailboxesRequest.protocol:type_name -> mailporter.broker.v1.Protocol
+	30, // 35: mailporter.broker.v1.WatchMailboxesRequest.direction:type_name -> mailporter.broker.v1.Direction
+	11, // 36: mailporter.broker.v1.WatchMailboxesResponse.mailboxes:type_name -> mailporter.broker.v1.MailboxSettings
+	13, // 37: mailporter.broker.v1.GetMailboxResponse.mailbox:type_name -> mailporter.broker.v1.Mailbox
+	5,  // 38: mailporter.broker.v1.ListMailboxesRequest.states:type_name -> mailporter.broker.v1.State
+	13, // 39: mailporter.broker.v1.ListMailboxesResponse.mailboxes:type_name -> mailporter.broker.v1.Mailbox
+	27, // 40: mailporter.broker.v1.CheckMailboxRequest.selector:type_name -> mailporter.broker.v1.Selector
+	12, // 41: mailporter.broker.v1.CheckMailboxResponse.status:type_name -> mailporter.broker.v1.MailboxStatus
+	27, // 42: mailporter.broker.v1.ResetMailboxRequest.selector:type_name -> mailporter.broker.v1.Selector
+	12, // 43: mailporter.broker.v1.ResetMailboxResponse.status:type_name -> mailporter.broker.v1.MailboxStatus
+	14, // 44: mailporter.broker.v1.MailboxService.WatchMailboxes:input_type -> mailporter.broker.v1.WatchMailboxesRequest
+	16, // 45: mailporter.broker.v1.MailboxService.GetMailbox:input_type -> mailporter.broker.v1.GetMailboxRequest
+	18, // 46: mailporter.broker.v1.MailboxService.ListMailboxes:input_type -> mailporter.broker.v1.ListMailboxesRequest
+	20, // 47: mailporter.broker.v1.MailboxService.CheckMailbox:input_type -> mailporter.broker.v1.CheckMailboxRequest
+	22, // 48: mailporter.broker.v1.MailboxService.ResetMailbox:input_type -> mailporter.broker.v1.ResetMailboxRequest
+	15, // 49: mailporter.broker.v1.MailboxService.WatchMailboxes:output_type -> mailporter.broker.v1.WatchMailboxesResponse
+	17, // 50: mailporter.broker.v1.MailboxService.GetMailbox:output_type -> mailporter.broker.v1.GetMailboxResponse
+	19, // 51: mailporter.broker.v1.MailboxService.ListMailboxes:output_type -> mailporter.broker.v1.ListMailboxesResponse
+	21, // 52: mailporter.broker.v1.MailboxService.CheckMailbox:output_type -> mailporter.broker.v1.CheckMailboxResponse
+	23, // 53: mailporter.broker.v1.MailboxService.ResetMailbox:output_type -> mailporter.broker.v1.ResetMailboxResponse
+	49, // [49:54] is the sub-list for method output_type
+	44, // [44:49] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_mailporter_broker_v1_mailbox_service_proto_init() }
@@ -1923,7 +2017,7 @@ func file_mailporter_broker_v1_mailbox_service_proto_init() {
 		return
 	}
 	file_mailporter_broker_v1_selector_proto_init()
-	file_mailporter_broker_v1_mailbox_service_proto_msgTypes[4].OneofWrappers = []any{
+	file_mailporter_broker_v1_mailbox_service_proto_msgTypes[5].OneofWrappers = []any{
 		(*MailboxSettings_Inbound)(nil),
 		(*MailboxSettings_Outbound)(nil),
 	}
@@ -1933,7 +2027,7 @@ func file_mailporter_broker_v1_mailbox_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailporter_broker_v1_mailbox_service_proto_rawDesc), len(file_mailporter_broker_v1_mailbox_service_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
