@@ -129,6 +129,8 @@ func TestGraphAccess(t *testing.T) {
 		"no message":             {app("Mail.ReadWrite"), "users/" + support + "/messages/nothing", 400, "ErrorInvalidIdMalformed"},
 		"no such segment":        {app("Mail.ReadWrite"), "users/" + support + "/calendars", 400, "BadRequest"},
 		"a filter it knows not":  {app("Mail.ReadWrite"), inboxPath + "?$filter=" + url.QueryEscape("subject eq 'x'"), 400, "BadRequest"},
+		"a filter by id":         {app("Mail.ReadWrite"), inboxPath + "?$filter=" + url.QueryEscape("internetMessageId eq '<it''s@x>'"), 200, ""},
+		"a stray apostrophe":     {app("Mail.ReadWrite"), inboxPath + "?$filter=" + url.QueryEscape("internetMessageId eq '<it's@x>'"), 400, "BadRequest"},
 		"a page that is too big": {app("Mail.ReadWrite"), inboxPath + "?$top=1001", 400, "BadRequest"},
 	} {
 		t.Run(name, func(t *testing.T) {

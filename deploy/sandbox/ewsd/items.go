@@ -63,6 +63,9 @@ func itemXML(f mailstore.Folder, m *mailstore.Message, sh shape, mime string) st
 	if sh.has("item:IsDraft") {
 		b += fmt.Sprintf("<t:IsDraft>%t</t:IsDraft>", m.Has(`\Draft`))
 	}
+	if sh.has("item:DateTimeCreated") {
+		b += "<t:DateTimeCreated>" + m.Received.UTC().Format(time.RFC3339) + "</t:DateTimeCreated>"
+	}
 	if sh.has("message:IsRead") {
 		b += fmt.Sprintf("<t:IsRead>%t</t:IsRead>", m.Has(`\Seen`))
 	}

@@ -36,7 +36,7 @@ func (s *Server) found(c *call) (mailstore.Folder, *mailstore.Message, *fault.An
 // messageJSON is a message with the properties of $select; all that there are without one.
 func (c *call) messageJSON(f mailstore.Folder, m *mailstore.Message, fields []string) map[string]any {
 	all := map[string]any{
-		"receivedDateTime": m.Received.UTC().Format(time.RFC3339), "isRead": m.Has(`\Seen`), "isDraft": m.Has(`\Draft`),
+		"receivedDateTime": m.Received.UTC().Format(time.RFC3339), "createdDateTime": m.Received.UTC().Format(time.RFC3339), "isRead": m.Has(`\Seen`), "isDraft": m.Has(`\Draft`),
 		"parentFolderId": idOfFolder(f),
 	}
 	if len(fields) == 0 || slices.Contains(fields, "internetMessageId") || slices.Contains(fields, "subject") {
@@ -72,15 +72,21 @@ func selected(q url.Values) []string {
 	return strings.Split(q.Get("$select"), ",")
 }
 
-var receivedFilter = regexp.MustCompile(`^receivedDateTime (ge|gt) (\S+)$`)
+var (
+	receivedFilter = regexp.MustCompile(`^receivedDateTime (ge|gt) (\S+)$`)
+	idFilter       = regexp.MustCompile(`^internetMessageId eq '((?:[^']|'')*)'$`)
+)
 
 // filter says which messages $filter wants; an error for what Graph would not take either.
 func filter(text string) (func(*mailstore.Message) bool, bool) {
-	switch m := receivedFilter.FindStringSubmatch(text); {
+	switch m, byID := receivedFilter.FindStringSubmatch(text), idFilter.FindStringSubmatch(text); {
 	case text == "":
 		return func(*mailstore.Message) bool { return true }, true
 	case text == "isRead eq false":
 		return func(m *mailstore.Message) bool { return !m.Has(`\Seen`) }, true
+	case byID != nil:
+		wanted := strings.ReplaceAll(byID[1], "''", "'")
+		return func(m *mailstore.Message) bool { id, _ := headers(m); return id == wanted }, true
 	case m != nil:
 		at, err := time.Parse(time.RFC3339, m[2])
 		return func(msg *mailstore.Message) bool {
