@@ -93,6 +93,7 @@ type item struct {
 		ChangeKey string `xml:"ChangeKey,attr"`
 	} `xml:"ItemId"`
 	Received  time.Time `xml:"DateTimeReceived"`
+	Created   time.Time `xml:"DateTimeCreated"`
 	Size      int64
 	Submitted bool `xml:"IsSubmitted"`
 }

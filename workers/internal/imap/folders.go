@@ -143,6 +143,10 @@ var usual = map[goimap.MailboxAttr][]string{
 		"Junk Email", "Junk E-mail", "Junk", "Spam", "Bulk Mail", "[Gmail]/Spam", "[Google Mail]/Spam", "Junk-E-Mail",
 		"Courrier indésirable", "Correo no deseado", "Posta indesiderata", "Ongewenste e-mail", "Lixo Eletrônico", "INBOX.Junk", "INBOX.Spam",
 	},
+	goimap.MailboxAttrSent: {
+		"Sent Items", "Sent", "Sent Mail", "Sent Messages", "[Gmail]/Sent Mail", "[Google Mail]/Sent Mail", "Gesendete Elemente", "Gesendete Objekte",
+		"Éléments envoyés", "Elementos enviados", "Posta inviata", "Verzonden items", "Itens Enviados", "INBOX.Sent", "INBOX.Sent Items",
+	},
 }
 
 // special finds a folder by its mark, whether the server announces SPECIAL-USE or not (Exchange marks and does not
