@@ -70,7 +70,6 @@ func (s Settings) SentItemsSide() Settings {
 	to := s.Outbound.SentItems
 	return Settings{
 		Mailbox: s.Mailbox, Direction: Inbound, Protocol: to.Protocol, Endpoint: to.Endpoint, Margin: to.Margin, Version: s.Version,
-		Inbound: InboundSettings{Folders: []string{to.Folder}},
 	}
 }
 

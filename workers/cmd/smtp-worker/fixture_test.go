@@ -55,9 +55,13 @@ func newWorld(t *testing.T) *world {
 }
 
 // mint makes a token of three seconds.
-func (w *world) mint(tokenclient.Ask) (string, time.Time, error) {
+func (w *world) mint(a tokenclient.Ask) (string, time.Time, error) {
+	role := "SMTP.SendAsApp"
+	if a.Direction == tokenclient.Inbound {
+		role = "IMAP.AccessAsApp"
+	}
 	token, c, err := w.sandbox.Issuer().Access(idp.Claims{
-		Tenant: tenant, Client: "app", Audience: "https://outlook.office365.com", Roles: []string{"SMTP.SendAsApp"},
+		Tenant: tenant, Client: "app", Audience: "https://outlook.office365.com", Roles: []string{role},
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,7 +79,7 @@ func startSandbox(t *testing.T) *sandbox.Sandbox {
 		TokenLife: 3 * time.Second,
 		Tenants: []sandbox.Tenant{{
 			ID: tenant, Domains: []string{"contoso.example"}, Users: users,
-			Apps: []sandbox.App{{ClientID: "app", Roles: []string{"SMTP.SendAsApp"}, Mailboxes: []string{"*"}}},
+			Apps: []sandbox.App{{ClientID: "app", Roles: []string{"SMTP.SendAsApp", "IMAP.AccessAsApp"}, Mailboxes: []string{"*"}}},
 		}},
 	})
 	if err != nil {

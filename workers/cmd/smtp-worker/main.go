@@ -3,7 +3,12 @@
 package main
 
 import (
+	"fmt"
+
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/ews"
+	"mailporter/workers/internal/graph"
+	"mailporter/workers/internal/imap"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/program"
 	"mailporter/workers/internal/setup"
@@ -12,7 +17,7 @@ import (
 
 func main() { worker.App().Main() }
 
-var worker = program.Outbound{Protocol: tokenclient.SMTP, Transport: transport}
+var worker = program.Outbound{Protocol: tokenclient.SMTP, Transport: transport, SentItems: sentItems}
 
 func transport(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error) {
 	t, err := smtp.New(smtp.Config{Roots: c.Roots, Hello: c.Intake.Hostname}, s, b)
@@ -20,4 +25,17 @@ func transport(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (ou
 		return nil, err // not t: a nil *Transport is no nil Transport
 	}
 	return t, nil
+}
+
+// sentItems looks among the sent mail of a mailbox the way that the mailbox is read: SMTP cannot tell what became of a message.
+func sentItems(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (outbound.SentFinder, error) {
+	switch s.Protocol {
+	case tokenclient.IMAP:
+		return imap.NewSentItems(imap.Config{Settings: s, Broker: b, Roots: c.Roots}, folder)
+	case tokenclient.Graph:
+		return graph.NewSentItems(graph.Config{Settings: s, Broker: b, Roots: c.Roots}, folder)
+	case tokenclient.EWS:
+		return ews.NewSentItems(ews.Config{Settings: s, Broker: b, Roots: c.Roots}, folder)
+	}
+	return nil, fmt.Errorf("sent-items: %s shows no sent mail; use a pop-client of type IMAP, EWS or GRAPH", s.Protocol)
 }

@@ -72,7 +72,7 @@ func (p Both) halves(b *base) (all []half) {
 		board := &outbound.Board{}
 		page = append(page, func() any { return board.List() })
 		all = append(all, func(ctx context.Context, b *base) error {
-			return Outbound{p.Protocol, p.Transport}.send(ctx, b, board)
+			return Outbound{Protocol: p.Protocol, Transport: p.Transport}.send(ctx, b, board)
 		})
 	}
 	b.frame.Handle("GET /mailboxes", page)

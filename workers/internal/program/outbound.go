@@ -19,6 +19,9 @@ type Outbound struct {
 	Protocol tokenclient.Protocol
 	// Transport makes the edge for one mailbox. It is called whenever the settings change.
 	Transport func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error)
+	// SentItems makes what looks among a mailbox's sent mail, for a protocol that cannot tell by itself; nil: it can. s is the
+	// inbound side of the mailbox, folder empty = the one that the server marks.
+	SentItems func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (outbound.SentFinder, error)
 }
 
 // App is the program: smtp-worker for SMTP.
@@ -98,9 +101,18 @@ func (w *sending) sender() *outbound.Sender {
 		Outbox:    w.outbox,
 		Ledger:    w.ledger,
 		Transport: func(s tokenclient.Settings) (outbound.Transport, error) { return w.Transport(w.config, w.broker, s) },
+		SentItems: w.sentItems,
 		Options:   outbound.Options{GiveUp: w.config.Retry.GiveUp},
 		Log:       w.frame.Log,
 		Metrics:   outbound.NewMetrics(w.frame.Metrics, w.outbox),
 		Board:     w.board,
 	}
+}
+
+// sentItems is nil where nobody asked for it.
+func (w *sending) sentItems(s tokenclient.Settings) (outbound.SentFinder, error) {
+	if w.SentItems == nil || s.Outbound.SentItems == nil {
+		return nil, nil
+	}
+	return w.SentItems(w.config, w.broker, s.SentItemsSide(), s.Outbound.SentItems.Folder)
 }

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/smtp"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"mailporter/kit/tokenclient"
+	"mailporter/sandbox/fault"
+	"mailporter/workers/internal/program/programtest"
+)
+
+// askable lets the worker look among the mailboxes' sent mail over IMAP.
+func (w *world) askable(t *testing.T, unknown tokenclient.OnUnknown) {
+	t.Helper()
+	_, port, err := net.SplitHostPort(w.sandbox.IMAPAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := settings(t, w.sandbox)
+	for i, out := range all {
+		in := out
+		in.Direction, in.Protocol, in.Outbound = tokenclient.Inbound, tokenclient.IMAP, tokenclient.OutboundSettings{}
+		in.Endpoint.Port, in.Endpoint.Security = n, tokenclient.TLS
+		all[i].Outbound.OnUnknown = unknown
+		all[i].Outbound.SentItems = &tokenclient.SentItems{Protocol: tokenclient.IMAP, Endpoint: in.Endpoint, Margin: in.Margin}
+		all = append(all, in)
+	}
+	w.broker.SetMailboxes(all...)
+}
+
+// post hands in a message from the first mailbox to the inbox.
+func (w *world) post(t *testing.T, header string) {
+	t.Helper()
+	m := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\n%s\r\nHello.\r\n", mailboxes[0], inbox, header)
+	if err := smtp.SendMail(w.intake, nil, mailboxes[0], []string{inbox}, []byte(m)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// came counts what lies in the inbox.
+func (w *world) came(t *testing.T) (n int) {
+	t.Helper()
+	for _, count := range w.arrived(t) {
+		n += count
+	}
+	return n
+}
+
+// reason is why the one message in the outbox is still there, and its state.
+func (w *world) reason(t *testing.T) (state, reason string) {
+	t.Helper()
+	var all []struct {
+		Recipients []struct{ State, Reason string }
+	}
+	if err := json.Unmarshal([]byte(w.ask("/outbox")), &all); err != nil || len(all) != 1 {
+		return "", ""
+	}
+	return all[0].Recipients[0].State, all[0].Recipients[0].Reason
+}
+
+func (w *world) emptyOutbox() bool { return strings.TrimSpace(w.ask("/outbox")) == "[]" }
+
+// TestLostAnswer: the server took the message and its answer was lost. The copy in Sent Items tells, so nobody gets it twice.
+func TestLostAnswer(t *testing.T) {
+	for _, unknown := range []tokenclient.OnUnknown{tokenclient.RetryUnknown, tokenclient.HoldUnknown} {
+		t.Run(unknown.String(), func(t *testing.T) {
+			w := newWorld(t)
+			w.askable(t, unknown)
+			w.sandbox.Faults().Add(fault.Rule{Target: fault.SMTP, Step: "accepted", Action: fault.LoseAnswer, Count: 1})
+			stop := programtest.Start(t, worker.App(), w.dir, io.Discard)
+			defer stop()
+			programtest.WaitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
+			w.post(t, "Message-ID: <1@contoso.example>\r\n")
+			programtest.WaitFor(t, "the message", func() bool { return w.came(t) == 1 })
+			programtest.WaitFor(t, "an empty outbox", w.emptyOutbox)
+			if n := w.came(t); n != 1 {
+				t.Errorf("it came %d times", n)
+			}
+		})
+	}
+}
+
+// TestNobodyMayLook: the broker keeps the inbound side from the worker. The listing says so, and what to do.
+func TestNobodyMayLook(t *testing.T) {
+	w := newWorld(t)
+	w.askable(t, tokenclient.HoldUnknown)
+	w.broker.Fail(tokenclient.Ask{Mailbox: mailboxes[0], Direction: tokenclient.Inbound}, &tokenclient.Error{
+		Code: "PERMISSION_DENIED", Class: tokenclient.WrongConfig, Reason: "POLICY_DENIED", Remedy: "add a rule to policy.yaml",
+	})
+	w.sandbox.Faults().Add(fault.Rule{Target: fault.SMTP, Step: "accepted", Action: fault.LoseAnswer, Count: 1})
+	stop := programtest.Start(t, worker.App(), w.dir, io.Discard)
+	defer stop()
+	programtest.WaitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
+	w.post(t, "Message-ID: <1@contoso.example>\r\n")
+	programtest.WaitFor(t, "the reason", func() bool {
+		state, reason := w.reason(t)
+		return state == "unknown" && strings.Contains(reason, "nobody can look whether the message was sent") && strings.Contains(reason, "add a rule to policy.yaml")
+	})
+	if n := w.came(t); n != 1 {
+		t.Errorf("it came %d times", n)
+	}
+}
+
+// TestKilledBeforeTheAnswer: the worker dies when the server has the message and has not said so yet.
+func TestKilledBeforeTheAnswer(t *testing.T) {
+	w := newWorld(t)
+	w.askable(t, tokenclient.RetryUnknown)
+	w.sandbox.Faults().Add(fault.Rule{Target: fault.SMTP, Step: "accepted", Action: fault.Stall, Count: 1})
+	first := w.spawn(t)
+	w.post(t, "Message-ID: <1@contoso.example>\r\n")
+	programtest.WaitFor(t, "the message", func() bool { return w.came(t) == 1 })
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait() // killed, as said
+	second := w.spawn(t)
+	programtest.WaitFor(t, "an empty outbox", w.emptyOutbox)
+	if n := w.came(t); n != 1 {
+		t.Errorf("it came %d times", n)
+	}
+	if err := second.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Wait(); err != nil {
+		t.Errorf("the worker ended: %v", err)
+	}
+}
+
+// TestUnnamed: a message without Message-ID cannot be looked for, and waits for an operator who is told why.
+func TestUnnamed(t *testing.T) {
+	w := newWorld(t)
+	w.askable(t, tokenclient.HoldUnknown)
+	w.sandbox.Faults().Add(fault.Rule{Target: fault.SMTP, Step: "accepted", Action: fault.LoseAnswer, Count: 1})
+	stop := programtest.Start(t, worker.App(), w.dir, io.Discard)
+	defer stop()
+	programtest.WaitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
+	w.post(t, "Subject: x\r\n")
+	programtest.WaitFor(t, "the reason", func() bool {
+		state, reason := w.reason(t)
+		return state == "unknown" && strings.Contains(reason, "no Message-ID") && strings.Contains(reason, "on-unknown is hold")
+	})
+}
