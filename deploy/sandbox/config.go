@@ -54,6 +54,9 @@ type Config struct {
 	POP3Security pop3d.Security `yaml:"pop3-security"`
 	// POP3OneLine lets Exchange's POP3 take a token on the line of AUTH. The real one wants it on a line of its own.
 	POP3OneLine bool `yaml:"pop3-one-line"`
+	// SentCopyDelay is how long after the 250 what was submitted over SMTP shows among the sender's sent mail; negative is never,
+	// as with servers that keep no copies.
+	SentCopyDelay time.Duration `yaml:"sent-copy-delay"`
 
 	Tenants       []Tenant       `yaml:"tenants"`
 	Google        GoogleConfig   `yaml:"google"`

@@ -185,7 +185,7 @@ func (s *Sandbox) startMail() error {
 		server := smtpd.New(smtpd.Config{
 			Provider: smtpd.Provider(i), TLS: secure, Directory: s.directory, Issuer: s.issuer, Store: s.store,
 			Faults: s.faults, Connections: c.Limits.SMTPConnections, PerMinute: c.Limits.MessagesPerMinute,
-			MaxSize: c.Limits.MessageSize, Log: c.Log,
+			MaxSize: c.Limits.MessageSize, SentCopyDelay: c.SentCopyDelay, Log: c.Log,
 		})
 		s.smtp[i] = server
 		s.serve(name, server.Serve, server.Close)

@@ -291,3 +291,38 @@ func TestExcessMessagesAreDelayed(t *testing.T) {
 	_ = client.Close()
 	<-done
 }
+
+// TestSentCopies: a copy of what was submitted comes at once, after a while, or never.
+func TestSentCopies(t *testing.T) {
+	for name, c := range map[string]struct {
+		delay time.Duration
+		comes bool
+	}{"at once": {0, true}, "after a while": {300 * time.Millisecond, true}, "never": {-1, false}} {
+		t.Run(name, func(t *testing.T) {
+			config := contoso()
+			config.SentCopyDelay = c.delay
+			sb := start(t, config)
+			client := dialSMTP(t, sb)
+			if err := client.Auth(gosasl.NewPlainClient("", support, "pw")); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			if err := client.SendMail(support, []string{sales}, strings.NewReader("Message-ID: <1@contoso.example>\r\n\r\nx\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			kept := func() int {
+				f, err := sb.Store().Folder(support, "Sent Items")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return len(f.Messages)
+			}
+			for c.comes && kept() == 0 && time.Since(began) < time.Minute {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if (kept() == 1) != c.comes || c.comes && time.Since(began) < c.delay {
+				t.Errorf("%d copies after %v", kept(), time.Since(began))
+			}
+		})
+	}
+}

@@ -42,7 +42,10 @@ type Config struct {
 	PerMinute int
 	// MaxSize is the largest message in bytes.
 	MaxSize int64
-	Log     *slog.Logger
+	// SentCopyDelay is how long after the 250 the sender's copy comes; negative is never. A copy that is delayed is lost when
+	// the server closes before.
+	SentCopyDelay time.Duration
+	Log           *slog.Logger
 }
 
 // Stats counts what happened since the start.
@@ -64,6 +67,7 @@ type Server struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	open   *openConns
+	copies sync.WaitGroup // of what was sent, that are to come
 
 	mu    sync.Mutex
 	stats Stats
@@ -124,6 +128,7 @@ func (s *Server) Serve(l net.Listener) error {
 // Close ends all connections and waits for them.
 func (s *Server) Close() error {
 	s.cancel()
+	defer s.copies.Wait()
 	err := s.open.close()
 	// With every connection closed there is nothing left to wait for but the handlers' last steps.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

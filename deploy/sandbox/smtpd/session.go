@@ -174,8 +174,10 @@ func (s *session) deliver(raw []byte) error {
 	for _, to := range slices.Compact(s.to) { // one copy, however often an address was named
 		targets = append(targets, mailstore.Target{Mailbox: to, Folder: mailstore.Inbox})
 	}
-	if sent := store.Used(s.mailbox, mailstore.UseSent); sent != "" {
-		targets = append(targets, mailstore.Target{Mailbox: s.mailbox, Folder: sent, Flags: []string{`\Seen`}})
+	delay := s.server.config.SentCopyDelay
+	sent := mailstore.Target{Mailbox: s.mailbox, Folder: store.Used(s.mailbox, mailstore.UseSent), Flags: []string{`\Seen`}}
+	if sent.Folder != "" && delay == 0 {
+		targets = append(targets, sent)
 	}
 	var out *mailstore.Outbound
 	if len(s.foreign) > 0 {
@@ -185,7 +187,22 @@ func (s *session) deliver(raw []byte) error {
 		s.server.config.Log.Error("message not stored", "mailbox", s.mailbox, "error", err)
 		return refuse(451, 4, 3, 0, "Temporary server error. Please try again later")
 	}
+	if sent.Folder != "" && delay > 0 {
+		s.server.copyLater(raw, sent, delay)
+	}
 	return nil
+}
+
+// copyLater keeps what was sent after a while.
+func (s *Server) copyLater(raw []byte, to mailstore.Target, delay time.Duration) {
+	s.copies.Go(func() {
+		if fault.Wait(s.ctx, delay); s.ctx.Err() != nil {
+			return
+		}
+		if _, err := s.config.Store.Deliver(raw, []mailstore.Target{to}, nil); err != nil {
+			s.config.Log.Error("copy not stored", "mailbox", to.Mailbox, "error", err)
+		}
+	})
 }
 
 // Format keeps claims and mail out of logs.
