@@ -1,13 +1,11 @@
 package imap_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	sandboxfault "mailporter/sandbox/fault"
-	"mailporter/sandbox/mailstore"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/imap"
 	"mailporter/workers/internal/outbound"
@@ -19,7 +17,7 @@ func TestSentItems(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			outboundtest.SentFinder(t, func(t *testing.T) *outboundtest.SentServer {
 				w := newWorld(t)
-				w.mailbox = mailbox
+				w.Mailbox = mailbox
 				return w.archive(t, "")
 			})
 		})
@@ -32,39 +30,15 @@ func TestSentItems(t *testing.T) {
 // archive is the far side; folder is where sent mail is, empty = where the provider has it.
 func (w *world) archive(t *testing.T, folder string) *outboundtest.SentServer {
 	t.Helper()
-	store := w.sandbox.Store()
-	kept := folder
-	if kept == "" {
-		kept = store.Used(w.mailbox, mailstore.UseSent)
-	} else if err := errors.Join(store.CreateFolder(w.mailbox, mailstore.FolderSpec{Name: "Sent"}), store.CreateFolder(w.mailbox, mailstore.FolderSpec{Name: kept})); err != nil {
-		t.Fatal(err)
-	}
-	return &outboundtest.SentServer{
-		Open: func(t *testing.T) outbound.SentFinder { return w.sentItems(t, folder) },
-		Keep: func(t *testing.T, inbox bool, raw []byte, at time.Time) {
-			to := mailstore.Target{Mailbox: w.mailbox, Folder: kept, Received: at}
-			if inbox {
-				to.Folder = mailstore.Inbox
-			}
-			if _, err := store.Deliver(raw, []mailstore.Target{to}, nil); err != nil {
-				t.Fatal(err)
-			}
-		},
-		RefuseTokens: func(_ *testing.T, n int) {
-			w.fault(sandboxfault.Rule{Step: "authenticate", Action: sandboxfault.RefuseToken, Count: max(n, 0)})
-		},
-		Cut: func(*testing.T) {
-			w.fault(sandboxfault.Rule{Step: "search", Action: sandboxfault.Reset, Count: 1})
-		},
-		Secrets: w.secrets,
-	}
+	open := func(t *testing.T) outbound.SentFinder { return w.sentItems(t, folder) }
+	return w.Archive(t, folder, open, sandboxfault.Rule{Step: "authenticate"}, sandboxfault.Rule{Step: "search", Action: sandboxfault.Reset})
 }
 
 func (w *world) sentItems(t *testing.T, folder string) *imap.SentItems {
 	t.Helper()
 	s := w.settings(t)
-	w.broker.SetMailboxes(s)
-	f, err := imap.NewSentItems(imap.Config{Settings: s, Broker: w.client, Roots: w.sandbox.CertPool()}, folder)
+	w.Broker.SetMailboxes(s)
+	f, err := imap.NewSentItems(imap.Config{Settings: s, Broker: w.Client, Roots: w.Sandbox.CertPool()}, folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,11 +57,11 @@ func TestNoSentItems(t *testing.T) {
 // TestLookingChangesNothing: no copy is marked as read by it.
 func TestLookingChangesNothing(t *testing.T) {
 	w := newWorld(t)
-	w.deliver(t, "Sent Items", letter(1))
+	w.Deliver(t, "Sent Items", letter(1))
 	if found, err := w.sentItems(t, "").FindSent(t.Context(), "<1@test.example>", time.Time{}); err != nil || !found {
 		t.Fatal(found, err)
 	}
-	if m := w.folder(t, "Sent Items").Messages[0]; len(m.Flags) != 0 {
+	if m := w.Folder(t, "Sent Items").Messages[0]; len(m.Flags) != 0 {
 		t.Errorf("flags %v", m.Flags)
 	}
 }
