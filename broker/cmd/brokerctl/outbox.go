@@ -74,7 +74,8 @@ func outboxList(o *office) *cobra.Command {
 		Short: "list the messages that are not sent, what needs a person first",
 		Long: "Lists the messages that are not sent, a line each: dead and unknown ones first, then the oldest. STATE is that of the recipient who\n" +
 			"needs attention most; unknown: the link broke after the message was handed over, so it may be sent; held: nothing happens until you\n" +
-			"retry or drop it. With -o json a list of objects with the fields id, mailbox, from, size_bytes, accepted, attempts, next_attempt, held,\n" +
+			"retry or drop it. Below stands how much waits for each mailbox, and when the last of it will be sent if its limits are all that is\n" +
+			"in the way. With -o json a list of objects with the fields id, mailbox, from, size_bytes, accepted, attempts, next_attempt, held,\n" +
 			"waits_until, waits_for, recipients (address, state, reason, changed).",
 		Example: "  brokerctl outbox list --state dead\n" +
 			"  brokerctl outbox list --mailbox support@contoso.com -o json | jq -r '.[].id'",
@@ -88,7 +89,10 @@ func outboxList(o *office) *cobra.Command {
 			if err := o.ask(c.Context(), http.MethodGet, "/outbox?"+query.Encode(), &all); err != nil {
 				return err
 			}
-			return o.printOutbox(c.OutOrStdout(), inState(all, state), limit)
+			if err := o.printOutbox(c.OutOrStdout(), inState(all, state), limit); err != nil || o.output == "json" {
+				return err
+			}
+			return printBacklogs(c.OutOrStdout(), o.backlogs(c.Context(), mailbox), time.Now())
 		},
 	}
 	c.Flags().StringVar(&mailbox, "mailbox", "", "only what this mailbox sends")

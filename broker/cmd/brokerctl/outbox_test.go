@@ -13,9 +13,10 @@ import (
 
 // sender answers as the admin server of a sending worker does.
 type sender struct {
-	mu      sync.Mutex
-	all     map[string]message
-	changed []string
+	mu        sync.Mutex
+	all       map[string]message
+	mailboxes string // what it answers about them
+	changed   []string
 }
 
 func (w *sender) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
@@ -24,6 +25,8 @@ func (w *sender) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	id, verb, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/outbox/"), "/")
 	m, known := w.all[id]
 	switch {
+	case r.URL.Path == "/mailboxes":
+		_, _ = rw.Write([]byte(w.mailboxes))
 	case r.URL.Path == "/outbox":
 		var list []message
 		for _, id := range []string{"7", "8", "9", "10", "11"} {
@@ -155,5 +158,35 @@ func TestOutboxOfNobody(t *testing.T) {
 	}
 	for _, args := range [][]string{{"--state", "lost"}, {"-o", "xml"}} {
 		ctl(t, 2, append([]string{"outbox", "list"}, args...)...)
+	}
+}
+
+// TestOutboxBacklog: how much waits for each mailbox, until when, and why.
+func TestOutboxBacklog(t *testing.T) {
+	w, url := sending(t)
+	at := func(d time.Duration) string { return time.Now().Add(d).Format(time.RFC3339Nano) }
+	w.mailboxes = `[
+		{"mailbox": "sales@contoso.example", "state": "failing", "waiting_messages": 3, "oldest_accepted": "` + at(-2*time.Hour) + `",
+			"problem": {"kind": "auth", "text": "535 5.7.3", "remedy": "Allow SMTP AUTH for the mailbox."}},
+		{"mailbox": "office@contoso.example", "state": "ready"},
+		{"mailbox": "support@contoso.example", "state": "paused", "waiting_messages": 500, "oldest_accepted": "` + at(-3*time.Minute) + `",
+			"eta_seconds": 960, "paused_until": "` + at(40*time.Second+time.Second/2) + `", "paused_because": "30 messages in a minute are used up"}]`
+	out, _ := ctl(t, 0, "outbox", "list", "--worker", url)
+	_, below, _ := strings.Cut(out, "\n\n")
+	want := []string{
+		"MAILBOX WAITING OLDEST ALL SENT PAUSED WHY",
+		"support@contoso.example 500 3m in 16m in 40s 30 messages in a minute are used up",
+		"sales@contoso.example 3 2h - - Allow SMTP AUTH for the mailbox.",
+	}
+	for i, line := range strings.Split(strings.TrimSpace(below), "\n") {
+		if i >= len(want) || strings.Join(strings.Fields(line), " ") != want[i] {
+			t.Errorf("line %d: %q", i, line)
+		}
+	}
+	if out, _ = ctl(t, 0, "outbox", "list", "--worker", url, "--mailbox", "sales@contoso.example"); strings.Contains(out, "500") || !strings.Contains(out, "Allow SMTP AUTH") {
+		t.Error(out)
+	}
+	if out, _ = ctl(t, 0, "outbox", "list", "--worker", url, "-o", "json"); strings.Contains(out, "500") {
+		t.Error(out)
 	}
 }

@@ -2,7 +2,9 @@ package outbound
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,13 +17,18 @@ import (
 type MailboxStatus struct {
 	Mailbox     string    `json:"mailbox"`
 	Protocol    string    `json:"protocol"`
-	State       string    `json:"state"` // ready, sending, paused, failing
+	State       string    `json:"state"` // ready, sending, paused, failing; not served here
 	Running     int       `json:"running"`
 	Sent        int       `json:"sent"` // messages since this worker started
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	PausedUntil time.Time `json:"paused_until,omitzero"`
 	Because     string    `json:"paused_because,omitempty"`
 	Problem     *Problem  `json:"problem,omitempty"` // of the last attempt
+
+	// What waits in the outbox, for all workers that share it; see Overview.
+	Waiting int64     `json:"waiting_messages,omitempty"`
+	Oldest  time.Time `json:"oldest_accepted,omitzero"`
+	ETA     *int64    `json:"eta_seconds,omitempty"` // until all of it is sent; absent = nobody can tell
 }
 
 // Problem is why an attempt failed, and what to do.
@@ -35,8 +42,53 @@ type Problem struct {
 
 // Board is the status of all mailboxes of a worker. The zero value is empty; it is safe for use by many goroutines.
 type Board struct {
-	mu    sync.Mutex
-	boxes map[string]*MailboxStatus
+	mu       sync.Mutex
+	boxes    map[string]*MailboxStatus
+	outlooks func(context.Context) ([]Outlook, error) // nil: nobody counts what waits
+}
+
+// watch makes Overview tell what waits.
+func (b *Board) watch(outlooks func(context.Context) ([]Outlook, error)) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.outlooks = outlooks
+}
+
+// Overview is List and what waits for each mailbox, of those too that this worker does not serve. A store that does not
+// answer within a few seconds leaves that out.
+func (b *Board) Overview(ctx context.Context) []MailboxStatus {
+	all := b.List()
+	b.mu.Lock()
+	outlooks := b.outlooks
+	b.mu.Unlock()
+	if outlooks == nil {
+		return all
+	}
+	ctx, cancel := context.WithTimeout(ctx, collectWithin)
+	defer cancel()
+	waiting, err := outlooks(ctx)
+	if err != nil {
+		return all
+	}
+	for _, o := range waiting {
+		i, served := slices.BinarySearchFunc(all, o.Mailbox, func(s MailboxStatus, mailbox string) int { return strings.Compare(s.Mailbox, mailbox) })
+		if !served {
+			all = slices.Insert(all, i, MailboxStatus{Mailbox: o.Mailbox, State: "not served here"})
+		}
+		all[i].foresee(o)
+	}
+	return all
+}
+
+func (s *MailboxStatus) foresee(o Outlook) {
+	s.Waiting, s.Oldest = o.Messages, o.Oldest
+	if o.Known {
+		seconds := int64(math.Ceil(o.ETA.Seconds()))
+		s.ETA = &seconds
+	}
 }
 
 // List is sorted by mailbox.
@@ -51,8 +103,10 @@ func (b *Board) List() []MailboxStatus {
 	return all
 }
 
-// ServeHTTP answers with List as JSON.
-func (b *Board) ServeHTTP(w http.ResponseWriter, _ *http.Request) { writeJSON(w, b.List()) }
+// ServeHTTP answers with Overview as JSON.
+func (b *Board) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, b.Overview(r.Context()))
+}
 
 // change makes a mailbox known if need be. A nil Board keeps nothing.
 func (b *Board) change(mailbox string, fn func(*MailboxStatus)) {

@@ -89,6 +89,14 @@ type Status struct {
 	Recipients []RecipientStatus
 }
 
+// Backlog is what waits in one mailbox to be sent. The dead do not, nor what is held for an operator.
+type Backlog struct {
+	Mailbox  string
+	Messages int64     // including those that are being sent
+	Cost     Cost      // of all of them; a store may reckon it from some
+	Oldest   time.Time // when the oldest of them was accepted
+}
+
 var (
 	// ErrLost says that the claim lapsed or was settled: somebody else decides now.
 	ErrLost = errors.New("the claim was lost")
@@ -118,6 +126,9 @@ type Outbox interface {
 	Next(ctx context.Context, mailboxes []string) (time.Time, error)
 	// List returns at most max messages that are not sent, the oldest first; mailbox "" = all.
 	List(ctx context.Context, mailbox string, max int) ([]Status, error)
+	// Backlogs counts what waits, of every mailbox where anything does, in any order. It is asked every few seconds, and
+	// must be cheap however much waits.
+	Backlogs(ctx context.Context) ([]Backlog, error)
 	// Get is one message that is not sent, or ErrNone.
 	Get(ctx context.Context, id string) (Status, error)
 	// Retry makes everyone who has not got it Queued, as if the message had been taken now: the dead, the held and those

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"mailporter/kit/tokenclient"
@@ -18,6 +19,15 @@ type Ledger interface {
 	Book(ctx context.Context, mailbox string, limits []tokenclient.Limit, c Cost) (Wait, error)
 	// Close makes Book say no until a time: the provider asked for it. A later end counts.
 	Close(ctx context.Context, mailbox string, until time.Time, why string) error
+	// Usage is what counts against the limits now; nothing is booked.
+	Usage(ctx context.Context, mailbox string, limits []tokenclient.Limit) (Usage, error)
+}
+
+// Usage is what a mailbox has sent.
+type Usage struct {
+	Now    time.Time         // by the clock that the ledger goes by
+	Closed Wait              // the zero value: it is open
+	Sent   []map[int64]int64 // for each limit what was sent, by part of its window; see SlotOf
 }
 
 // Cost is what a message counts for.
@@ -82,6 +92,23 @@ func Room(l tokenclient.Limit, sent map[int64]int64, cost int64, now time.Time) 
 		}
 	}
 	return EndOf(l, last)
+}
+
+// Drained says how long it takes until a whole backlog of that cost has been sent, if it goes out as fast as the limit lets
+// it: full windows, one after the other, and what is left of it.
+func Drained(l tokenclient.Limit, sent map[int64]int64, cost int64, now time.Time) time.Duration {
+	if cost <= 0 {
+		return 0
+	}
+	windows := (cost - 1) / l.Most
+	if windows >= int64(math.MaxInt64/l.Window)/2 {
+		return math.MaxInt64 // in centuries
+	}
+	whole := time.Duration(windows) * l.Window
+	if at := Room(l, sent, cost-windows*l.Most, now); !at.IsZero() {
+		return whole + at.Sub(now)
+	}
+	return whole
 }
 
 // UsedUp is what a person reads while a message waits for a limit.

@@ -56,11 +56,17 @@ func worker(t *testing.T, box outbound.Outbox, l outbound.Ledger, tr outbound.Tr
 	s := &outbound.Sender{Protocol: "SMTP", Outbox: box, Ledger: l, Log: quiet, Board: &outbound.Board{},
 		Transport: func(tokenclient.Settings) (outbound.Transport, error) { return tr, nil }}
 	s.Set([]tokenclient.Settings{set})
+	start(t, s)
+	return s
+}
+
+// start runs a Sender until the test ends.
+func start(t *testing.T, s *outbound.Sender) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return s
 }
 
 // TestThreeWorkersKeepTheLimits: 500 messages of one mailbox, none refused by the provider, and hardly slower than it
@@ -141,6 +147,10 @@ func (brokenLedger) Book(context.Context, string, []tokenclient.Limit, outbound.
 }
 
 func (brokenLedger) Close(context.Context, string, time.Time, string) error { return nil }
+
+func (brokenLedger) Usage(context.Context, string, []tokenclient.Limit) (outbound.Usage, error) {
+	return outbound.Usage{}, errors.New("redis is away")
+}
 
 // TestNobodyCountsNobodySends: a fleet that cannot count would run into the limits together.
 func TestNobodyCountsNobodySends(t *testing.T) {

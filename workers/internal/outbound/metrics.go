@@ -81,12 +81,15 @@ func (m *Metrics) forget(mailbox string) {
 // queue counts what is in the Outbox whenever it is asked.
 type queue struct{ outbox Outbox }
 
+// collectWithin is how long a store may take to say what is in it.
+const collectWithin = 5 * time.Second
+
 // queueMost is how many messages are counted, the oldest first.
 const queueMost = 10_000
 
 var (
 	queueLength = prometheus.NewDesc("outbound_queue_recipients", "Recipients in the outbox by state, of the 10,000 oldest messages.", []string{"mailbox", "state"}, nil)
-	queueAge    = prometheus.NewDesc("outbound_oldest_seconds", "Age of the oldest message that is neither sent nor dead.", []string{"mailbox"}, nil)
+	queueAge    = prometheus.NewDesc("outbound_oldest_seconds", "Age of the oldest message that is neither sent nor dead, of the 10,000 oldest messages.", []string{"mailbox"}, nil)
 	queueNext   = prometheus.NewDesc("outbound_next_attempt_seconds", "Seconds until the mailbox's next attempt; 0 = it is due.", []string{"mailbox"}, nil)
 )
 
@@ -99,7 +102,7 @@ func (queue) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector. A store that does not answer shows as metrics that are missing.
 func (q queue) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), collectWithin)
 	defer cancel()
 	all, err := q.outbox.List(ctx, "", queueMost)
 	if err != nil {
@@ -154,5 +157,42 @@ func (b *backlog) count(s Status, now time.Time) {
 	due := max(0, s.Next.Sub(now))
 	if !b.planned || due < b.next {
 		b.planned, b.next = true, due
+	}
+}
+
+var (
+	backlogMessages = prometheus.NewDesc("outbound_backlog_messages", "Messages that wait to be sent, those that are being sent included; not the dead, nor what is held.", []string{"mailbox"}, nil)
+	backlogAge      = prometheus.NewDesc("outbound_backlog_oldest_seconds", "Age of the oldest of them.", []string{"mailbox"}, nil)
+	backlogETA      = prometheus.NewDesc("outbound_eta_seconds", "Seconds until all of them are sent, if the mailbox's limits and the time that attempts take stay as they are; missing while somebody must act.", []string{"mailbox"}, nil)
+)
+
+// Waiting counts what waits in each mailbox whenever it is asked. All workers that share an outbox say the same of a
+// mailbox, but its ETA, which only those tell who serve it: ask for the maximum.
+func (s *Sender) Waiting() prometheus.Collector { return outlooks{s} }
+
+type outlooks struct{ sender *Sender }
+
+// Describe implements prometheus.Collector.
+func (outlooks) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{backlogMessages, backlogAge, backlogETA} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector. A store that does not answer shows as metrics that are missing.
+func (o outlooks) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), collectWithin)
+	defer cancel()
+	all, err := o.sender.Outlooks(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(backlogMessages, err)
+		return
+	}
+	for _, b := range all {
+		ch <- prometheus.MustNewConstMetric(backlogMessages, prometheus.GaugeValue, float64(b.Messages), b.Mailbox)
+		ch <- prometheus.MustNewConstMetric(backlogAge, prometheus.GaugeValue, max(0, time.Since(b.Oldest).Seconds()), b.Mailbox)
+		if b.Known {
+			ch <- prometheus.MustNewConstMetric(backlogETA, prometheus.GaugeValue, b.ETA.Seconds(), b.Mailbox)
+		}
 	}
 }

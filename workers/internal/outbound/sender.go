@@ -41,8 +41,10 @@ type lane struct {
 	finder    SentFinder // nil = nobody can look for what was sent
 	broken    error      // why there is no transport
 	running   int
-	retired   bool      // a newer lane has taken its place; the last job closes the transport
-	paused    time.Time // no claims before
+	retired   bool          // a newer lane has taken its place; the last job closes the transport
+	paused    time.Time     // no claims before
+	pace      time.Duration // how long an attempt takes; 0 = nobody knows yet
+	stuck     bool          // the last attempt ended with something that a person must mend
 }
 
 // Set takes the full set of mailboxes to send from. Jobs that run end on what they began with.
@@ -152,6 +154,7 @@ func (s *Sender) Run(ctx context.Context) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(s.Options.Drain, cancel) })
 	defer stop()
+	s.Board.watch(s.Outlooks)
 	woken := s.wakeups()
 	for ctx.Err() == nil {
 		next := s.round(ctx, work)
@@ -256,8 +259,9 @@ func (s *Sender) start(ctx context.Context, j Job) {
 	}
 	s.Board.change(j.Mailbox, func(m *MailboxStatus) { m.Running++ })
 	s.jobs.Go(func() {
+		began := time.Now()
 		err := s.run(ctx, l, j)
-		s.finished(l, err)
+		s.finished(l, time.Since(began), err)
 	})
 }
 
@@ -271,10 +275,11 @@ func (s *Sender) letGo(ctx context.Context, j Job) {
 }
 
 // finished makes room, and pauses the mailbox if its next job would only meet the same refusal.
-func (s *Sender) finished(l *lane, err error) {
+func (s *Sender) finished(l *lane, took time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.running--
+	l.learnPace(took, err)
 	if l.retired && l.running == 0 {
 		s.closeTransport(l)
 	}

@@ -62,7 +62,7 @@ func (p Both) halves(b *base) (all []half) {
 	var page statuses
 	if b.config.Fetches() {
 		board := &inbound.Board{}
-		page = append(page, func() any { return board.List() })
+		page = append(page, func(context.Context) any { return board.List() })
 		all = append(all, func(ctx context.Context, b *base) error {
 			return Inbound{Protocol: p.Protocol, Source: p.Source}.fetch(ctx, b, board)
 		})
@@ -70,7 +70,7 @@ func (p Both) halves(b *base) (all []half) {
 	if b.config.Sends() {
 		b.frame.Health.Expect("intake")
 		board := &outbound.Board{}
-		page = append(page, func() any { return board.List() })
+		page = append(page, func(ctx context.Context) any { return board.Overview(ctx) })
 		all = append(all, func(ctx context.Context, b *base) error {
 			return Outbound{Protocol: p.Protocol, Transport: p.Transport}.send(ctx, b, board)
 		})
@@ -80,13 +80,13 @@ func (p Both) halves(b *base) (all []half) {
 }
 
 // statuses are the lists that make up one status page.
-type statuses []func() any
+type statuses []func(context.Context) any
 
 // ServeHTTP answers with all entries of all lists as one of JSON.
-func (s statuses) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (s statuses) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	all := []json.RawMessage{}
 	for _, list := range s {
-		b, err := json.Marshal(list())
+		b, err := json.Marshal(list(r.Context()))
 		var some []json.RawMessage
 		if err := errors.Join(err, json.Unmarshal(b, &some)); err != nil {
 			http.Error(w, "the status cannot be shown", http.StatusInternalServerError)

@@ -96,7 +96,7 @@ func (w *sending) serve(ctx context.Context, parts *sync.WaitGroup, stop context
 
 func (w *sending) sender() *outbound.Sender {
 	outbound.Operate(w.frame.Handle, w.outbox, w.board)
-	return &outbound.Sender{
+	s := &outbound.Sender{
 		Protocol:  w.Protocol.String(),
 		Outbox:    w.outbox,
 		Ledger:    w.ledger,
@@ -107,6 +107,8 @@ func (w *sending) sender() *outbound.Sender {
 		Metrics:   outbound.NewMetrics(w.frame.Metrics, w.outbox),
 		Board:     w.board,
 	}
+	w.frame.Metrics.MustRegister(s.Waiting())
+	return s
 }
 
 // sentItems is nil where nobody asked for it.

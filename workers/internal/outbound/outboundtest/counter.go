@@ -2,6 +2,7 @@ package outboundtest
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -72,4 +73,18 @@ func (c *Counter) Close(_ context.Context, mailbox string, until time.Time, why 
 		c.closed[mailbox] = outbound.Wait{Until: until, Why: why}
 	}
 	return nil
+}
+
+// Usage implements outbound.Ledger.
+func (c *Counter) Usage(_ context.Context, mailbox string, limits []tokenclient.Limit) (outbound.Usage, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := outbound.Usage{Now: time.Now(), Sent: make([]map[int64]int64, len(limits))}
+	if w := c.closed[mailbox]; w.Until.After(u.Now) {
+		u.Closed = w
+	}
+	for i, l := range limits {
+		u.Sent[i] = maps.Clone(c.sent[countedBy(mailbox, l)])
+	}
+	return u, nil
 }

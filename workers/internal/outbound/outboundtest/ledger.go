@@ -24,6 +24,7 @@ func Ledger(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"a restart forgets nothing":           ledgerRestart,
 		"many side by side book no more":      ledgerRace,
 		"without limits everything is booked": ledgerNone,
+		"what counts can be read":             ledgerUsage,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 	}
@@ -182,4 +183,46 @@ func ledgerNone(t *testing.T, open func(*testing.T) outbound.Ledger) {
 	for range 20 {
 		mustBook(t, l, support, outbound.Cost{Recipients: 1000, Bytes: 1 << 40})
 	}
+}
+
+func ledgerUsage(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	limits := []tokenclient.Limit{limit(tokenclient.Messages, 10, hour), limit(tokenclient.Recipients, 100, 24*hour), limit(tokenclient.Bytes, 1<<40, hour)}
+	if u := usage(t, l, limits...); sum(u.Sent[0])+sum(u.Sent[1])+sum(u.Sent[2]) != 0 || time.Until(u.Now).Abs() > time.Minute || !u.Closed.Until.IsZero() {
+		t.Errorf("before anything was sent: %+v", u)
+	}
+	for range 2 {
+		mustBook(t, l, support, outbound.Cost{Recipients: 5, Bytes: 1 << 33}, limits...)
+	}
+	mustBook(t, l, sales, outbound.Cost{Recipients: 5, Bytes: 1}, limits...)
+	until := time.Now().Add(hour)
+	if err := l.Close(t.Context(), support, until, "429 slow down"); err != nil {
+		t.Fatal(err)
+	}
+	u := usage(t, l, limits...)
+	if sum(u.Sent[0]) != 2 || sum(u.Sent[1]) != 10 || sum(u.Sent[2]) != 1<<34 {
+		t.Errorf("sent %v", u.Sent)
+	}
+	if u.Closed.Why != "429 slow down" || u.Closed.Until.Sub(until).Abs() > near {
+		t.Errorf("closed %+v", u.Closed)
+	}
+	if at := outbound.Room(limits[0], u.Sent[0], 9, u.Now); at.Sub(u.Now) < hour || at.Sub(u.Now) > hour+hour/30 {
+		t.Errorf("room for nine more after %v", at.Sub(u.Now))
+	}
+}
+
+func usage(t *testing.T, l outbound.Ledger, limits ...tokenclient.Limit) outbound.Usage {
+	t.Helper()
+	u, err := l.Usage(t.Context(), support, limits)
+	if err != nil || len(u.Sent) != len(limits) {
+		t.Fatalf("%+v, %v", u, err)
+	}
+	return u
+}
+
+func sum(parts map[int64]int64) (total int64) {
+	for _, n := range parts {
+		total += n
+	}
+	return total
 }

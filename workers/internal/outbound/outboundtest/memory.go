@@ -301,6 +301,30 @@ func (e *entry) status() outbound.Status {
 	}
 }
 
+// Backlogs implements outbound.Outbox.
+func (m *Memory) Backlogs(context.Context) ([]outbound.Backlog, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []outbound.Backlog
+	for _, e := range m.entries {
+		if e.next.IsZero() {
+			continue
+		}
+		i := slices.IndexFunc(all, func(b outbound.Backlog) bool { return b.Mailbox == e.submission.Mailbox })
+		if i < 0 {
+			i, all = len(all), append(all, outbound.Backlog{Mailbox: e.submission.Mailbox, Oldest: e.accepted})
+		}
+		b := &all[i]
+		b.Messages++
+		b.Cost.Recipients += int64(len(slices.DeleteFunc(slices.Clone(e.recipients), func(r outbound.RecipientStatus) bool { return !e.open(r.Address) })))
+		b.Cost.Bytes += int64(len(e.body))
+		if e.accepted.Before(b.Oldest) {
+			b.Oldest = e.accepted
+		}
+	}
+	return all, nil
+}
+
 // Get implements outbound.Outbox.
 func (m *Memory) Get(_ context.Context, id string) (outbound.Status, error) {
 	m.mu.Lock()

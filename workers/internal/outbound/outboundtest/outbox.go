@@ -75,6 +75,8 @@ func Outbox(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"what is being sent is left alone":         claimedIsLeftAlone,
 		"signals":                                  signals,
 		"lists by mailbox and number":              lists,
+		"what waits is counted":                    backlogs,
+		"what leaves is not counted":               backlogsShrink,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 	}

@@ -42,12 +42,9 @@ func (s ledger) Book(ctx context.Context, mailbox string, limits []tokenclient.L
 
 // room is how long a message must wait for the last of its limits, or for the mailbox to open.
 func room(tx *sql.Tx, mailbox string, limits []tokenclient.Limit, c outbound.Cost, now time.Time) (wait outbound.Wait, err error) {
-	var until sql.NullInt64
-	err = tx.QueryRow("SELECT max(until), coalesce(why, '') FROM closed WHERE mailbox = ? AND until > ?", mailbox, now.UnixMicro()).Scan(&until, &wait.Why)
-	if err != nil {
+	if wait, err = closed(tx, mailbox, now); err != nil {
 		return wait, err
 	}
-	wait.Until = moment(until)
 	for _, l := range limits {
 		sent, err := sentIn(tx, mailbox, l)
 		if err != nil {
@@ -60,8 +57,22 @@ func room(tx *sql.Tx, mailbox string, limits []tokenclient.Limit, c outbound.Cos
 	return wait, nil
 }
 
+// closed is until when the provider wants patience; the zero value: it does not.
+func closed(tx querier, mailbox string, now time.Time) (wait outbound.Wait, err error) {
+	var until sql.NullInt64
+	err = tx.QueryRow("SELECT max(until), coalesce(why, '') FROM closed WHERE mailbox = ? AND until > ?", mailbox, now.UnixMicro()).Scan(&until, &wait.Why)
+	wait.Until = moment(until)
+	return wait, err
+}
+
+// querier is a transaction, or the connections that only read.
+type querier interface {
+	Query(query string, args ...any) (*sql.Rows, error)
+	QueryRow(query string, args ...any) *sql.Row
+}
+
 // sentIn is what was sent, by part of the limit's window.
-func sentIn(tx *sql.Tx, mailbox string, l tokenclient.Limit) (map[int64]int64, error) {
+func sentIn(tx querier, mailbox string, l tokenclient.Limit) (map[int64]int64, error) {
 	rows, err := tx.Query("SELECT slot, amount FROM sent WHERE mailbox = ? AND unit = ? AND window = ?", mailbox, l.Unit, l.Window.Microseconds())
 	if err != nil {
 		return nil, err
@@ -89,4 +100,19 @@ func (s ledger) Close(ctx context.Context, mailbox string, until time.Time, why 
 		return fmt.Errorf("close a mailbox: %w", err)
 	}
 	return nil
+}
+
+// Usage implements outbound.Ledger.
+func (s ledger) Usage(_ context.Context, mailbox string, limits []tokenclient.Limit) (outbound.Usage, error) {
+	u := outbound.Usage{Now: time.Now(), Sent: make([]map[int64]int64, len(limits))}
+	var err error
+	if u.Closed, err = closed(s.read, mailbox, u.Now); err != nil {
+		return outbound.Usage{}, fmt.Errorf("read what was sent: %w", err)
+	}
+	for i, l := range limits {
+		if u.Sent[i], err = sentIn(s.read, mailbox, l); err != nil {
+			return outbound.Usage{}, fmt.Errorf("read what was sent: %w", err)
+		}
+	}
+	return u, nil
 }

@@ -17,12 +17,16 @@ func (s outbox) Retry(ctx context.Context, id string) error {
 		if err := idle(tx, id, now); err != nil {
 			return err
 		}
-		_, err := tx.Exec("UPDATE recipients SET state = ?, reason = '', changed = ? WHERE message = ? AND state <> ?",
+		result, err := tx.Exec("UPDATE recipients SET state = ?, reason = '', changed = ? WHERE message = ? AND state <> ?",
 			outbound.Queued, now.UnixMicro(), id, outbound.Sent)
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec("UPDATE messages SET accepted = ?, next = ?, attempts = 0, doubt = 0 WHERE id = ?", now.UnixMicro(), now.UnixMicro(), id)
+		open, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec("UPDATE messages SET accepted = ?, next = ?, open = ?, attempts = 0, doubt = 0 WHERE id = ?", now.UnixMicro(), now.UnixMicro(), open, id)
 		return err
 	})
 	if err != nil {

@@ -76,8 +76,8 @@ func requested(tx *sql.Tx, m outbound.Submission) (id int64, err error) {
 func insert(tx *sql.Tx, m outbound.Submission, envelope []byte, b stored) (int64, error) {
 	now := micros(time.Now())
 	file := sql.NullString{String: b.file, Valid: b.file != ""}
-	result, err := tx.Exec("INSERT INTO messages (mailbox, envelope, size, accepted, next, spool) VALUES (?, ?, ?, ?, ?, ?)",
-		m.Mailbox, string(envelope), b.size, now, now, file)
+	result, err := tx.Exec("INSERT INTO messages (mailbox, envelope, size, accepted, next, spool, open) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		m.Mailbox, string(envelope), b.size, now, now, file, len(m.Envelope.Recipients))
 	if err != nil {
 		return 0, err
 	}

@@ -8,7 +8,8 @@ import (
 // migrations lead from one user_version to the next; the first makes an empty database. They are never changed, only added
 // to: a folder may be as old as it likes.
 //
-// Times are Unix microseconds. A message's next is NULL while no attempt is planned; claim is NULL while nobody holds it. Its
+// Times are Unix microseconds. A message's next is NULL while no attempt is planned; claim is NULL while nobody holds it; open
+// counts the recipients that are neither sent nor dead, which saves those who count what waits a walk over recipients. Its
 // bytes are in bodies, apart from the row that every attempt rewrites, or in the spool file of that name.
 var migrations = []string{`
 CREATE TABLE cursors (mailbox TEXT, folder TEXT, cursor BLOB, PRIMARY KEY (mailbox, folder)) STRICT;
@@ -40,6 +41,10 @@ CREATE TABLE sent (
 	PRIMARY KEY (mailbox, unit, window, slot)) STRICT, WITHOUT ROWID;
 CREATE INDEX sent_ends ON sent (ends);
 CREATE TABLE closed (mailbox TEXT PRIMARY KEY, until INTEGER NOT NULL, why TEXT NOT NULL) STRICT, WITHOUT ROWID;
+`, `
+ALTER TABLE messages ADD COLUMN open INTEGER NOT NULL DEFAULT 0;
+UPDATE messages SET open = (SELECT count(*) FROM recipients WHERE message = id AND state NOT IN (2, 5));
+CREATE INDEX messages_waiting ON messages (mailbox, accepted, open, size) WHERE next IS NOT NULL;
 `}
 
 // migrate brings the schema up to date, each step whole or not at all.

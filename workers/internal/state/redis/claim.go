@@ -49,7 +49,7 @@ type waiting struct {
 
 // waiting lists the mailboxes that have unclaimed jobs, the one whose mail is or will be due first in front.
 func (s outbox) waiting(ctx context.Context, boxes []string) ([]waiting, error) {
-	answers, err := s.nextOfAll(ctx, boxes)
+	answers, err := s.ofAll(ctx, nextJob, boxes)
 	if err != nil {
 		return nil, err
 	}

@@ -113,3 +113,51 @@ func (s ledger) Close(ctx context.Context, mailbox string, until time.Time, why 
 	}
 	return nil
 }
+
+// Usage implements outbound.Ledger.
+func (s ledger) Usage(ctx context.Context, mailbox string, limits []tokenclient.Limit) (outbound.Usage, error) {
+	pipe := s.client.Pipeline()
+	clock, closed := pipe.Time(ctx), pipe.HMGet(ctx, closedKey(mailbox), "until", "why")
+	sent := make([]*redis.MapStringStringCmd, len(limits))
+	for i, l := range limits {
+		sent[i] = pipe.HGetAll(ctx, sentKey(mailbox, l))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return outbound.Usage{}, fmt.Errorf("read what was sent: %w", err)
+	}
+	u := outbound.Usage{Now: clock.Val(), Closed: readClosed(closed.Val(), clock.Val()), Sent: make([]map[int64]int64, len(limits))}
+	var err error
+	for i := range limits {
+		if u.Sent[i], err = readSent(sent[i].Val()); err != nil {
+			return outbound.Usage{}, fmt.Errorf("read what was sent: %w", err)
+		}
+	}
+	return u, nil
+}
+
+// readClosed reads until and why; the zero value if the mailbox is open.
+func readClosed(fields []any, now time.Time) outbound.Wait {
+	if len(fields) != 2 {
+		return outbound.Wait{}
+	}
+	text, _ := fields[0].(string)
+	until, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || !time.UnixMicro(until).After(now) {
+		return outbound.Wait{}
+	}
+	why, _ := fields[1].(string)
+	return outbound.Wait{Until: time.UnixMicro(until), Why: why}
+}
+
+func readSent(fields map[string]string) (map[int64]int64, error) {
+	sent := make(map[int64]int64, len(fields))
+	for slot, amount := range fields {
+		s, err := strconv.ParseInt(slot, 10, 64)
+		n, amountErr := strconv.ParseInt(amount, 10, 64)
+		if err != nil || amountErr != nil {
+			return nil, errAnswer
+		}
+		sent[s] = n
+	}
+	return sent, nil
+}

@@ -3,7 +3,11 @@
 --   recipients: JSON list of {a = address, s = state, r = reason, c = changed}
 -- States are those of outbound.State. Times are microseconds; they travel as strings, because JSON numbers would lose digits.
 
+-- waiting orders those that will be tried by when they were accepted. Workers of before do not keep it: what should not be in
+-- it is removed when it is met, and what is missing will be sent one day.
+
 local due, claimed, all, prefix = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+local waiting = prefix .. 'waiting'
 local QUEUED, SENDING, SENT, DEFERRED, UNKNOWN, DEAD = 0, 1, 2, 3, 4, 5
 
 local clock = redis.call('TIME')
@@ -51,6 +55,7 @@ local function add()
   redis.call('PERSIST', prefix .. 'body:' .. id)
   redis.call('ZADD', due, micros(now), id)
   redis.call('ZADD', all, micros(now), id)
+  redis.call('ZADD', waiting, micros(now), id)
   return id
 end
 
@@ -110,6 +115,7 @@ local function settle()
   redis.call('ZREM', claimed, id)
   if not open then
     redis.call('ZREM', all, id)
+    redis.call('ZREM', waiting, id)
     redis.call('DEL', job(id), prefix .. 'body:' .. id)
     return 1
   end
@@ -117,7 +123,7 @@ local function settle()
   local next = ARGV[5] ~= '' and micros(now + tonumber(ARGV[5])) or ''
   redis.call('HSET', job(id), 'claim', '', 'doubt', ARGV[6], 'next', next)
   redis.call('HINCRBY', job(id), 'attempts', ARGV[7])
-  if next ~= '' then redis.call('ZADD', due, next, id) end
+  if next ~= '' then redis.call('ZADD', due, next, id) else redis.call('ZREM', waiting, id) end
   return 1
 end
 
@@ -130,6 +136,39 @@ local function next_due()
   if not at then return {} end
   if lapsed then at = math.min(at, tonumber(lapsed)) end
   return {micros(at), micros(now)}
+end
+
+-- When the oldest that waits was accepted, or nothing. At most so many strangers are met at a time.
+local function oldest()
+  for _ = 1, 1000 do
+    local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
+    if not first[1] then return nil end
+    if redis.call('ZSCORE', due, first[1]) or redis.call('ZSCORE', claimed, first[1]) then return tonumber(first[2]) end
+    redis.call('ZREM', waiting, first[1])
+  end
+end
+
+-- What waits: {messages, when the oldest was accepted, messages looked into, their open recipients, their bytes}, or {} if
+-- nothing does. Ten of the next and ten of the last stand for all.
+local function backlog()
+  local count = redis.call('ZCARD', due) + redis.call('ZCARD', claimed)
+  if count == 0 then return {} end
+  local first, looked, people, bytes = oldest(), 0, 0, 0
+  for _, key in ipairs({due, claimed}) do
+    local some = redis.call('ZRANGE', key, 0, 9)
+    if redis.call('ZCARD', key) > 10 then
+      for _, id in ipairs(redis.call('ZRANGE', key, -math.min(10, redis.call('ZCARD', key) - 10), -1)) do some[#some + 1] = id end
+    end
+    for _, id in ipairs(some) do
+      local f = redis.call('HMGET', job(id), 'size', 'accepted')
+      if f[2] then first = math.min(first or now, tonumber(f[2])) end
+      looked, bytes = looked + 1, bytes + tonumber(f[1] or 0)
+      for _, r in ipairs(recipients(id)) do
+        if r.s ~= SENT and r.s ~= DEAD then people = people + 1 end
+      end
+    end
+  end
+  return {micros(count), micros(first), micros(looked), micros(people), micros(bytes)}
 end
 
 local function status(id)
@@ -170,6 +209,7 @@ local function retry()
   redis.call('HSET', job(id), 'accepted', micros(now), 'next', micros(now), 'attempts', 0, 'doubt', '0')
   redis.call('ZADD', due, micros(now), id)
   redis.call('ZADD', all, micros(now), id)
+  redis.call('ZADD', waiting, micros(now), id)
   return answer
 end
 
@@ -180,6 +220,7 @@ local function drop()
   if answer ~= 'ok' then return answer end
   redis.call('ZREM', due, id)
   redis.call('ZREM', all, id)
+  redis.call('ZREM', waiting, id)
   redis.call('DEL', job(id), prefix .. 'body:' .. id)
   return answer
 end

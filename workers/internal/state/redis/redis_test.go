@@ -4,14 +4,18 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"mailporter/kit/redistest"
 	"mailporter/workers/internal/inbound/inboundtest"
+	"mailporter/workers/internal/mail"
+	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
 )
 
@@ -112,6 +116,65 @@ func TestDeliveries(t *testing.T) {
 func TestOutbox(t *testing.T) {
 	t.Parallel()
 	outboundtest.Outbox(t, fresh(redistest.Start(t).URL(), (*Store).Outbox))
+}
+
+// TestBacklogAmongOlderWorkers: a worker of a version that does not keep "waiting" shares the outbox. What it sent is no
+// longer the oldest, and what it took in is counted.
+func TestBacklogAmongOlderWorkers(t *testing.T) {
+	t.Parallel()
+	s := openAt(t, redistest.Start(t))
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	const mailbox, ann = "support@contoso.example", "ann@elsewhere.example"
+	waitingKey := boxPrefix(mailbox) + "waiting"
+	submit := func() {
+		t.Helper()
+		to := []mail.Recipient{{Address: ann}}
+		if _, err := s.Outbox().Add(t.Context(), outbound.Submission{Mailbox: mailbox, Envelope: mail.Envelope{From: mailbox, Recipients: to}, Body: strings.NewReader("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	submit()
+	began := time.Now().Add(-time.Minute)
+	for i := range 2500 { // sent by an older worker, long ago
+		s.client.ZAdd(t.Context(), waitingKey, redis.Z{Score: float64(i), Member: "gone" + strconv.Itoa(i)})
+	}
+	for range 3 { // a thousand strangers are put right at a time
+		wantOne(t, s, 1, began)
+	}
+	if n := s.client.ZCard(t.Context(), waitingKey).Val(); n != 1 {
+		t.Errorf("%d are said to wait, want 1", n)
+	}
+	s.client.Del(t.Context(), waitingKey) // taken in by an older worker
+	wantOne(t, s, 1, began)
+	submit()
+	wantOne(t, s, 2, began)
+	submit()
+	jobs, err := s.Outbox().Claim(t.Context(), []string{mailbox}, 9, 9, time.Minute)
+	if err != nil || len(jobs) != 3 {
+		t.Fatalf("%d jobs, %v", len(jobs), err)
+	}
+	v := []outbound.Verdict{{Sent: []string{ann}}, {Sent: []string{ann}}, {Dead: []outbound.Failure{{Address: ann, Reason: "550"}}}}
+	for i, j := range jobs {
+		if err := s.Outbox().Settle(t.Context(), j, v[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.client.ZCard(t.Context(), waitingKey).Val(); n != 0 { // nobody asked meanwhile: nothing is left to be put right
+		t.Errorf("%d are said to wait", n)
+	}
+}
+
+// wantOne wants one mailbox with so many messages, none older than that.
+func wantOne(t *testing.T, s *Store, messages int64, since time.Time) {
+	t.Helper()
+	all, err := s.Outbox().Backlogs(t.Context())
+	if err != nil || len(all) != 1 || all[0].Messages != messages || all[0].Oldest.Before(since) {
+		t.Fatalf("%+v, %v; want %d messages", all, err, messages)
+	}
 }
 
 func TestWarnsAboutALossyRedis(t *testing.T) {

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	_ "embed"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -23,26 +24,33 @@ var (
 	retryJob  = redis.NewScript(outboxLua + "return retry()")
 	dropJob   = redis.NewScript(outboxLua + "return drop()")
 	listJobs  = redis.NewScript(outboxLua + "return list()")
+	countJobs = redis.NewScript(outboxLua + "return backlog()")
 )
 
-// nextOfAll runs nextJob for many mailboxes in one round trip and returns the answers in their order.
-func (s *Store) nextOfAll(ctx context.Context, mailboxes []string) ([][]string, error) {
-	commands := make([]*redis.Cmd, len(mailboxes))
-	pipe := s.client.Pipeline()
-	for i, m := range mailboxes {
-		commands[i] = nextJob.EvalSha(ctx, pipe, boxKeys(m), boxPrefix(m))
-	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
-	answers := make([][]string, len(mailboxes))
-	for i, c := range commands {
-		answer, err := c.StringSlice()
-		if redis.HasErrorPrefix(err, "NOSCRIPT") { // a Redis that was restarted knows no scripts: Run brings the text
-			answer, err = nextJob.Run(ctx, s.client, boxKeys(mailboxes[i]), boxPrefix(mailboxes[i])).StringSlice()
+// mostPiped is for how many mailboxes a script runs in one round trip: Redis keeps all of their answers in memory.
+const mostPiped = 1000
+
+// ofAll runs a script that wants no arguments for many mailboxes, many to a round trip, and returns the answers in their
+// order.
+func (s *Store) ofAll(ctx context.Context, script *redis.Script, mailboxes []string) ([][]string, error) {
+	answers := make([][]string, 0, len(mailboxes))
+	for some := range slices.Chunk(mailboxes, mostPiped) {
+		commands := make([]*redis.Cmd, len(some))
+		pipe := s.client.Pipeline()
+		for i, m := range some {
+			commands[i] = script.EvalSha(ctx, pipe, boxKeys(m), boxPrefix(m))
 		}
-		if err != nil {
-			return nil, err
+		_, _ = pipe.Exec(ctx) // each command has its own error
+		for i, c := range commands {
+			answer, err := c.StringSlice()
+			if redis.HasErrorPrefix(err, "NOSCRIPT") { // a Redis that was restarted knows no scripts: Run brings the text
+				answer, err = script.Run(ctx, s.client, boxKeys(some[i]), boxPrefix(some[i])).StringSlice()
+			}
+			if err != nil {
+				return nil, err
+			}
+			answers = append(answers, answer)
 		}
-		answers[i] = answer
 	}
 	return answers, nil
 }
