@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // SQLite without cgo: the binaries stay static; registers the driver "sqlite"
-
 	"mailporter/kit/lockfile"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/outbound"
@@ -71,21 +69,18 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) connect() (err error) {
+func (s *Store) connect() error {
 	if err := private(filepath.Join(s.dir, database)); err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
 	path := url.URL{Scheme: "file", Path: filepath.Join(s.dir, database)}
 	path.RawQuery = pragmas + "&_txlock=immediate"
-	if s.write, err = sql.Open("sqlite", path.String()); err != nil {
-		return fmt.Errorf("open state: %w", err)
-	}
+	s.write = sql.OpenDB(connector{path.String()})
 	s.write.SetMaxOpenConns(1)
 	path.RawQuery = pragmas
-	if s.read, err = sql.Open("sqlite", path.String()); err != nil {
-		return errors.Join(fmt.Errorf("open state: %w", err), s.write.Close())
-	}
+	s.read = sql.OpenDB(connector{path.String()})
 	s.read.SetMaxOpenConns(4)
+	s.read.SetMaxIdleConns(4)
 	if err := s.migrate(); err != nil {
 		return errors.Join(err, s.read.Close(), s.write.Close())
 	}
