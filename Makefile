@@ -48,7 +48,8 @@ fleet: build ## workers that share mailboxes, kill -9 of one after the other; ME
 
 # Each of the programs adds its lines to one file, so that all of them come last.
 bench: build ## the benchmarks, both sides in one run, as tables; ends with a line for each row
-	deploy/ensure redis-server dovecot-imapd dovecot-pop3d dovecot-lmtpd isync mpop fetchmail getmail6
+	deploy/ensure redis-server dovecot-imapd dovecot-pop3d dovecot-lmtpd isync mpop fetchmail getmail6 postfix
+	$(GO) build -o bin/ ./workers/internal/straight
 	@rm -f bin/bench.txt
 	@for b in $(BENCHES); do $(GO) run $$b -bin bin -results bin/bench.txt || exit 1; done
 	@cat bin/bench.txt

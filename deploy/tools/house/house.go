@@ -55,6 +55,7 @@ var rooms = map[string]Layer{
 	"mailporter/workers/internal/intake":   Edge,
 	"mailporter/workers/internal/setup":    Wiring,
 	"mailporter/workers/internal/program":  Wiring,
+	"mailporter/workers/internal/straight": Wiring,
 	"mailporter/workers/cmd":               Wiring,
 }
 

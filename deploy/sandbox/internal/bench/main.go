@@ -45,6 +45,8 @@ var rows = []row{
 	{"fleet", (*bench).fleet},
 	{"latency", (*bench).latency},
 	{"memory", (*bench).memory},
+	{"out", (*bench).outgoing},
+	{"outlatency", (*bench).outLatency},
 }
 
 // run returns the exit code: 0 when every row was measured, whether or not it falls short; 1 if one could not be; 2 for a
@@ -56,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.bin, "bin", "bin", "folder of the programs")
 	flags.StringVar(&o.target, "target", "/var/tmp", "folder on a disk, to make the Maildirs in")
 	flags.StringVar(&o.results, "results", "", "append the lines of results to this file instead of printing them")
-	flags.StringVar(&o.rows, "rows", "imap,pop3,fleet,latency,memory", "what to measure")
+	flags.StringVar(&o.rows, "rows", "imap,pop3,fleet,latency,memory,out,outlatency", "what to measure")
 	flags.StringVar(&o.peers, "peers", "mbsync,mpop,fetchmail,getmail", "whom to measure against in the rows imap and pop3")
 	flags.IntVar(&o.messages, "messages", 2000, "messages in a mailbox")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each of two sides is measured")

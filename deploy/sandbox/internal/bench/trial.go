@@ -19,6 +19,7 @@ type trial struct {
 	Dir string // all that the program writes; new
 
 	Identity string // of a worker
+	State    string // of one that sends
 
 	Account, Protocol string // of a peer
 	Port              int
