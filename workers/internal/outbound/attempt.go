@@ -52,11 +52,22 @@ func (s *Sender) inOneStep(ctx context.Context, l *lane, j *Job, b stored) (Rece
 	if err := s.clearTrace(ctx, *j); err != nil {
 		return Receipt{}, err
 	}
+	if j.InDoubt {
+		s.mark(*j, l.looks())
+	}
 	r, err := l.transport.Send(ctx, j.Envelope, b)
 	if err != nil && kindOf(err) == fault.InDoubt && l.finder != nil {
 		err = errors.Join(err, s.leaveTrace(ctx, *j, r))
 	}
 	return r, err
+}
+
+// mark says, before a message in doubt is offered again, that its recipients may get it twice. It comes first: a worker that
+// dies in between must not leave a message that came twice and of which nobody was told. looked: it was not among what was sent.
+func (s *Sender) mark(j Job, looked bool) {
+	s.Metrics.repeat(s.Protocol)
+	s.Log.Warn("message sent again: an earlier attempt ended without an answer and may have delivered it",
+		"mailbox", j.Mailbox, "id", j.ID, "protocol", s.Protocol, "attempt", j.Attempts+1, "looked", looked)
 }
 
 // keep extends the claim until release is called, and cancels the context it returns once the claim is lost. release says

@@ -14,9 +14,13 @@ func (s *Sender) inTwoSteps(ctx context.Context, d Drafter, l *lane, j *Job, b m
 	if sent || err != nil {
 		return err
 	}
-	j.InDoubt = false // nothing was sent so far
+	vanished := j.InDoubt && j.Draft != "" && draft == ""
+	j.InDoubt = vanished // otherwise nothing was sent so far
 	if err := s.book(ctx, l, *j); err != nil {
 		return err
+	}
+	if vanished {
+		s.mark(*j, true)
 	}
 	if draft == "" {
 		if draft, err = d.Draft(ctx, j.Envelope, b); err != nil {

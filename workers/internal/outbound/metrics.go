@@ -14,6 +14,7 @@ type Metrics struct {
 	bytes      *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
 	lost       *prometheus.CounterVec
+	repeated   *prometheus.CounterVec
 	success    *prometheus.GaugeVec
 }
 
@@ -29,6 +30,7 @@ func NewMetrics(reg prometheus.Registerer, o Outbox) *Metrics {
 		recipients: counter("outbound_recipients_total", "Recipients by what an attempt made of them: sent, deferred, unknown, dead.", "protocol", "state"),
 		bytes:      counter("outbound_bytes_total", "Bytes of sent messages.", "protocol"),
 		lost:       counter("outbound_claims_lost_total", "Claims that were lost while their message was being sent.", "protocol"),
+		repeated:   counter("outbound_repeated_total", "Messages sent again after an attempt without an answer: their recipients may have them twice. The log names each.", "protocol"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "outbound_attempt_seconds", Help: "How long an attempt took.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 8),
 		}, []string{"protocol"}),
@@ -68,6 +70,12 @@ func (m *Metrics) verdict(protocol string, j Job, v Verdict) {
 func (m *Metrics) claimLost(protocol string) {
 	if m != nil {
 		m.lost.WithLabelValues(protocol).Inc()
+	}
+}
+
+func (m *Metrics) repeat(protocol string) {
+	if m != nil {
+		m.repeated.WithLabelValues(protocol).Inc()
 	}
 }
 

@@ -59,7 +59,7 @@ func (s *Sender) decide(l *lane, j Job, u undecided) error {
 		u.why += "; on-unknown is hold"
 		return fault.New(fault.InDoubt, u)
 	}
-	s.Log.Warn("sending again what may be sent already", "mailbox", j.Mailbox, "protocol", s.Protocol, "id", j.ID, "why", u)
+	s.Log.Info("on-unknown decides about a message in doubt", "mailbox", j.Mailbox, "protocol", s.Protocol, "id", j.ID, "why", u)
 	return nil
 }
 
