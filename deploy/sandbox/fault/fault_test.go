@@ -62,11 +62,16 @@ func TestValidate(t *testing.T) {
 		{"fine", Rule{Target: Identity, Action: Reply, Status: 503}, ""},
 		{"number alone", Rule{Target: Identity, Action: Reply, AADSTS: 50076}, ""},
 		{"no target", Rule{Action: Reset}, "target"},
-		{"step of another target", Rule{Target: SMTP, Step: "fetch", Action: Reset}, "smtp has connect"},
+		{"step of another target", Rule{Target: SMTP, Step: "fetch", Action: Reset}, "smtp has greeting, connect"},
 		{"action of another target", Rule{Target: SMTP, Action: Bye}, "smtp can"},
 		{"negative", Rule{Target: SMTP, Action: Delay, Delay: -1}, "negative"},
 		{"reply without a status", Rule{Target: Identity, Action: Reply}, "status 0"},
 		{"reply without a text", Rule{Target: IMAP, Action: Reply}, "text"},
+		{"a word where none is said", Rule{Target: SMTP, Step: "greeting", Action: Reply, Text: "421 no"}, "at step greeting smtp can"},
+		{"held answer", Rule{Target: EWS, Step: "send", Action: HoldAnswer}, ""},
+		{"gateway", Rule{Target: Graph, Step: "send", Action: LoseAnswer, Status: 504}, ""},
+		{"gateway of another target", Rule{Target: SMTP, Action: LoseAnswer, Status: 504}, "of graph or ews"},
+		{"gateway that is pleased", Rule{Target: EWS, Action: LoseAnswer, Status: 200}, "of 400 to 599"},
 		{"reply that is a success", Rule{Target: SMTP, Action: Reply, Text: "250 ok"}, "400 to 599"},
 	}
 	for _, test := range tests {

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -23,8 +24,7 @@ func (r *Rule) Serve(w http.ResponseWriter, req *http.Request, answer func() Ans
 	case Delay:
 		Wait(req.Context(), r.Delay)
 	case Stall:
-		<-req.Context().Done()
-		return
+		forsake(req)
 	case Reset:
 		resetHTTP(w)
 		return
@@ -33,14 +33,26 @@ func (r *Rule) Serve(w http.ResponseWriter, req *http.Request, answer func() Ans
 		return
 	}
 	a := answer()
-	switch r.Action {
-	case LoseAnswer:
+	switch {
+	case r.Action == HoldAnswer:
+		forsake(req)
+	case r.Action == LoseAnswer && r.Status != 0:
+		r.reply().write(w)
+	case r.Action == LoseAnswer:
 		resetHTTP(w)
-	case Cut:
+	case r.Action == Cut:
 		a.cut(w, r.Bytes)
 	default:
 		a.write(w)
 	}
+}
+
+// forsake waits until the client goes away or the server closes, and does not return: net/http would answer then, and looks
+// out for the client only once the request is read.
+func forsake(req *http.Request) {
+	_, _ = io.Copy(io.Discard, req.Body) // an error means that the client is gone
+	<-req.Context().Done()
+	panic(http.ErrAbortHandler)
 }
 
 // reply is what the rule wants answered instead of the step.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -126,6 +127,12 @@ func Wait(ctx context.Context, d time.Duration) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
+}
+
+// WaitGone swallows what comes over a connection until it ends: the peer goes away, or somebody closes it.
+func WaitGone(c net.Conn) {
+	_ = c.SetReadDeadline(time.Time{}) // an error means that it is gone
+	_, _ = io.Copy(io.Discard, c)
 }
 
 // ResetConn closes a connection so that the peer sees a reset rather than an orderly end, through any TLS around it.

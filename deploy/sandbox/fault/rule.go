@@ -27,7 +27,7 @@ var steps = map[string][]string{
 		"store", "copy", "move", "expunge", "idle",
 	},
 	POP3:  {"connect", "capa", "auth", "stat", "list", "uidl", "retr", "top", "dele", "noop", "rset", "quit"},
-	SMTP:  {"connect", "auth", "mail", "rcpt", "data", "accepted"},
+	SMTP:  {"greeting", "connect", "starttls", "auth", "mail", "rcpt", "body", "data", "accepted", "reset"},
 	Graph: {"folders", "list", "delta", "get", "value", "update", "move", "delete", "draft", "attach", "upload", "send"},
 	EWS: {
 		"folders", "sync", "find", "get", "value", "update", "move", "delete", "create", "send", "subscribe", "events",
@@ -48,9 +48,13 @@ const (
 	Delay Action = "delay"
 	// Stall never answers; the connection stays open until the client closes it.
 	Stall Action = "stall"
+	// HoldAnswer does the step and never answers; the connection stays open until the client closes it (graph, ews; at
+	// smtp's accepted Stall is the same).
+	HoldAnswer Action = "hold-answer"
 	// Reset resets the connection instead of doing the step.
 	Reset Action = "reset"
-	// LoseAnswer does the step and resets the connection instead of answering: sent, but nobody was told.
+	// LoseAnswer does the step and resets the connection instead of answering: sent, but nobody was told. With Status
+	// (graph, ews) it answers that instead: 504 is a gateway that lost patience.
 	LoseAnswer Action = "lose-answer"
 	// Cut ends the answer after Bytes bytes: of the HTTP body (identity, graph, ews), of the first literal of an IMAP FETCH,
 	// or of a message that POP3 hands out.
@@ -75,8 +79,8 @@ var actions = map[string][]Action{
 	IMAP:     {Reply, Delay, Stall, Reset, LoseAnswer, Cut, Bye, RefuseToken, Renumber},
 	POP3:     {Reply, Delay, Stall, Reset, LoseAnswer, Cut, RefuseToken},
 	SMTP:     {Reply, Delay, Stall, Reset, LoseAnswer, RefuseToken},
-	Graph:    {Reply, Delay, Stall, Reset, LoseAnswer, Cut, RefuseToken, Forget},
-	EWS:      {Reply, Delay, Stall, Reset, LoseAnswer, Cut, RefuseToken, Forget},
+	Graph:    {Reply, Delay, Stall, HoldAnswer, Reset, LoseAnswer, Cut, RefuseToken, Forget},
+	EWS:      {Reply, Delay, Stall, HoldAnswer, Reset, LoseAnswer, Cut, RefuseToken, Forget},
 }
 
 // A Rule says where, to whom, how often and how a server fails. Empty match fields match everything.
@@ -87,8 +91,9 @@ type Rule struct {
 	Target string `json:"target"`
 	// Step is when: identity token, google-token, metadata, realm, keys, mex, trust; imap connect, authenticate, login, select, list,
 	// status, create, append, fetch, search, store, copy, move, expunge, idle; pop3 connect, capa, auth, stat, list, uidl, retr, top, dele, noop,
-	// rset, quit; smtp connect, auth, mail, rcpt, data (the
-	// message has come in, nothing is stored), accepted (it is stored, the 250 is not sent yet); graph folders, list, delta,
+	// rset, quit; smtp greeting (nothing is said yet), connect (EHLO), starttls (the handshake), auth, mail, rcpt, body (inside the
+	// message, Bytes of which have come in), data (the message has come in, nothing is stored), accepted (it is stored, the 250 is
+	// not sent yet), reset (RSET); graph folders, list, delta,
 	// get, value, update, move, delete, draft, attach, upload, send; ews folders, sync, find, get, value, update, move,
 	// delete, create, send, subscribe, events.
 	Step string `json:"step,omitempty"`
@@ -185,10 +190,22 @@ func (r *Rule) Validate() error {
 	if r.Count < 0 || r.After < 0 || r.Bytes < 0 || r.Delay < 0 || r.RetryAfter < 0 {
 		errs = append(errs, errors.New("count, after, bytes, delay and retry_after cannot be negative"))
 	}
+	if r.Target == SMTP && slices.Contains(wordless, r.Step) && !slices.Contains(mute, r.Action) {
+		errs = append(errs, fmt.Errorf("action %q: at step %s smtp can %v", r.Action, r.Step, mute))
+	}
 	return errors.Join(append(errs, r.validateReply())...)
 }
 
+// wordless are the steps of smtp at which the server under the sandbox says what it says; mute is what can happen to them.
+var (
+	wordless = []string{"greeting", "starttls", "body", "reset"}
+	mute     = []Action{Delay, Stall, Reset}
+)
+
 func (r *Rule) validateReply() error {
+	if r.Action == LoseAnswer && r.Status != 0 && (r.Target != Graph && r.Target != EWS || r.Status < 400 || r.Status > 599) {
+		return fmt.Errorf("status %d: the answer in place of one that is lost is of 400 to 599, and of graph or ews", r.Status)
+	}
 	if r.Action != Reply {
 		return nil
 	}

@@ -147,7 +147,7 @@ func (s *Server) before(w http.ResponseWriter, r *http.Request, rule *fault.Rule
 		return true
 	case fault.Stall:
 		<-r.Context().Done()
-		return false
+		panic(http.ErrAbortHandler) // net/http would answer a handler that returns
 	case fault.Reset:
 		reset(w)
 		return false

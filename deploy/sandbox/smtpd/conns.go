@@ -12,6 +12,7 @@ type openConns struct {
 	closed    bool
 	listeners []net.Listener
 	conns     map[net.Conn]struct{}
+	greet     func(net.Conn) error // before the first byte
 }
 
 func (o *openConns) watch(l net.Listener) net.Listener {
@@ -51,12 +52,24 @@ func (w *watched) Accept() (net.Conn, error) {
 		return nil, errors.Join(net.ErrClosed, c.Close())
 	}
 	w.open.conns[c] = struct{}{}
-	return &watchedConn{c, w.open}, nil
+	return &watchedConn{Conn: c, open: w.open}, nil
 }
 
 type watchedConn struct {
 	net.Conn
-	open *openConns
+	open  *openConns
+	begun bool // the server has begun to speak; nobody else writes then
+}
+
+// Write lets a fault happen before the first byte.
+func (c *watchedConn) Write(b []byte) (int, error) {
+	if !c.begun {
+		c.begun = true
+		if err := c.open.greet(c); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(b)
 }
 
 // NetConn lets faults get at the TCP connection.

@@ -80,10 +80,13 @@ const maxLine = 1 << 20
 
 // New returns a server that is not serving yet.
 func New(c Config) *Server {
-	s := &Server{config: c, open: &openConns{conns: map[net.Conn]struct{}{}}, sent: map[string][]time.Time{}, stats: Stats{
+	s := &Server{config: c, sent: map[string][]time.Time{}, stats: Stats{
 		Accepted: map[string]int{}, Open: map[string]int{}, Peak: map[string]int{},
 	}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.open = &openConns{conns: map[net.Conn]struct{}{}, greet: func(c net.Conn) error { return s.befall(c, "greeting") }}
+	c.TLS = s.shaken(c.TLS)
+	s.config.TLS = c.TLS
 	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
 	s.smtp.Domain = "smtp.sandbox.example"
 	if c.Provider == Exchange {
@@ -97,6 +100,21 @@ func New(c Config) *Server {
 	s.smtp.ReadTimeout, s.smtp.WriteTimeout = 10*time.Minute, time.Minute
 	s.smtp.ErrorLog = quiet{c.Log}
 	return s
+}
+
+// befall lets a fault happen to a connection of which nobody knows yet whose it is.
+func (s *Server) befall(c net.Conn, step string) error {
+	unknown := session{server: s, conn: c}
+	return unknown.step(step, "")
+}
+
+// shaken lets a fault happen when the client begins to speak TLS.
+func (s *Server) shaken(conf *tls.Config) *tls.Config {
+	conf = conf.Clone()
+	conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		return nil, s.befall(hello.Conn, "starttls")
+	}
+	return conf
 }
 
 // quiet takes go-smtp's log: clients that hang up are nothing to write home about. Its panics are.

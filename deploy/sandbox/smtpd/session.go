@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -31,6 +30,7 @@ type session struct {
 	foreign []string
 
 	counted atomic.Bool // among the open ones
+	ended   atomic.Bool // a message did, and no Reset came since
 }
 
 var errGone = errors.New("connection was ended")
@@ -49,14 +49,23 @@ func (s *session) Logout() error {
 	return nil
 }
 
-// Reset implements smtp.Session.
-func (s *session) Reset() { s.from, s.to, s.foreign = "", nil, nil }
+// Reset implements smtp.Session. go-smtp calls it for RSET and at the end of each message.
+func (s *session) Reset() {
+	s.from, s.to, s.foreign = "", nil, nil
+	if !s.ended.CompareAndSwap(true, false) {
+		_ = s.step("reset", s.mailbox) // its faults are the connection's
+	}
+}
 
 // step lets a fault happen. A nil error means: go on.
-func (s *session) step(name, mailbox string) error {
-	rule := s.server.config.Faults.Take(fault.Point{
-		Target: fault.SMTP, Step: name, Mailbox: mailbox, Client: s.claims.Client,
-	})
+func (s *session) step(name, mailbox string) error { return s.suffer(s.rule(name, mailbox)) }
+
+func (s *session) rule(step, mailbox string) *fault.Rule {
+	return s.server.config.Faults.Take(fault.Point{Target: fault.SMTP, Step: step, Mailbox: mailbox, Client: s.claims.Client})
+}
+
+// suffer does what a rule wants; rule may be nil.
+func (s *session) suffer(rule *fault.Rule) error {
 	if rule == nil {
 		return nil
 	}
@@ -64,7 +73,7 @@ func (s *session) step(name, mailbox string) error {
 	case fault.Delay:
 		fault.Wait(s.server.ctx, rule.Delay)
 	case fault.Stall:
-		s.waitGone()
+		fault.WaitGone(s.conn)
 		return errGone
 	case fault.Reset:
 		fault.ResetConn(s.conn)
@@ -77,12 +86,6 @@ func (s *session) step(name, mailbox string) error {
 		return replyError(rule.Text)
 	}
 	return nil
-}
-
-// waitGone swallows what the client sends until it goes away or the server closes.
-func (s *session) waitGone() {
-	_ = s.conn.SetReadDeadline(time.Time{}) // an error means that it is gone
-	_, _ = io.Copy(io.Discard, s.conn)
 }
 
 // Mail implements smtp.Session.
@@ -130,7 +133,8 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 
 // Data implements smtp.Session.
 func (s *session) Data(r io.Reader) error {
-	raw, err := io.ReadAll(r)
+	defer s.ended.Store(true)
+	raw, err := s.read(r)
 	if err != nil {
 		return err
 	}
@@ -146,6 +150,21 @@ func (s *session) Data(r io.Reader) error {
 	}
 	s.server.count(func(st *Stats) { st.Accepted[s.mailbox]++ })
 	return s.step("accepted", s.mailbox)
+}
+
+// read takes the message in, and lets a fault happen in the midst of it.
+func (s *session) read(r io.Reader) ([]byte, error) {
+	var raw bytes.Buffer
+	if rule := s.rule("body", s.mailbox); rule != nil {
+		if _, err := io.CopyN(&raw, r, int64(rule.Bytes)); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if err := s.suffer(rule); err != nil {
+			return nil, err
+		}
+	}
+	_, err := raw.ReadFrom(r)
+	return raw.Bytes(), err
 }
 
 // checkFrom: Exchange looks at the From header too.
