@@ -13,7 +13,7 @@ SEEDS    ?= 4000
 
 export GOTOOLCHAIN ?= auto
 
-.PHONY: all help build demo test simulate interop fleet bench check fuzz generate baseline clean tools grpcurl \
+.PHONY: all help build demo test simulate interop fleet sweep bench check fuzz generate baseline clean tools grpcurl \
 	check-format check-vet check-proto check-generated check-house check-modules
 
 all: build
@@ -45,6 +45,10 @@ interop: build ## imap-worker, pop3-worker and smtp-worker against real Dovecot 
 fleet: build ## workers that share mailboxes, kill -9 of one after the other; MESSAGES=10000 FOR=90s
 	deploy/ensure redis-server
 	bin/fleet -bin bin $(if $(MESSAGES),-messages $(MESSAGES)) $(if $(FOR),-for $(FOR))
+
+sweep: build ## mail out with the link cut and the workers killed -9 at every step; MESSAGES=10000 FOR=3m WORKERS=1 SEED=n
+	$(if $(filter-out 1,$(WORKERS)),deploy/ensure redis-server)
+	bin/sweep -bin bin $(if $(MESSAGES),-messages $(MESSAGES)) $(if $(FOR),-for $(FOR)) $(if $(WORKERS),-workers $(WORKERS)) $(if $(SEED),-seed $(SEED))
 
 # Each of the programs adds its lines to one file, so that all of them come last.
 bench: build ## the benchmarks, both sides in one run, as tables; ends with a line for each row
