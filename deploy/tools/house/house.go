@@ -66,6 +66,7 @@ var sharedByEdges = []string{
 	"mailporter/broker/internal/directory", // the service answers from it
 	"mailporter/broker/internal/audit",     // and writes every decision down
 	"mailporter/workers/internal/sink",     // the name of a delivery
+	"mailporter/workers/internal/intake",   // who may send as whom, and what a message must be
 }
 
 // only says which packages alone may import an outside module.

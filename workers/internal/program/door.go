@@ -6,7 +6,8 @@ import (
 	"net"
 
 	"mailporter/kit/daemon"
-	intake "mailporter/workers/internal/intake/smtp"
+	"mailporter/workers/internal/intake"
+	"mailporter/workers/internal/intake/smtp"
 )
 
 // door takes mail in until ctx ends.
@@ -25,17 +26,17 @@ func (w *sending) door(ctx context.Context, senders *intake.Senders) error {
 	}
 	w.frame.Log.Info("taking mail in", "address", l.Addr().String())
 	w.frame.Health.SetReady("intake", nil)
-	return intake.New(c, w.outbox, senders).Serve(ctx, l)
+	return smtp.New(c, w.outbox, senders).Serve(ctx, l)
 }
 
-func (w *sending) doorConfig(ctx context.Context) (intake.Config, error) {
+func (w *sending) doorConfig(ctx context.Context) (smtp.Config, error) {
 	in := w.config.Intake
-	c := intake.Config{
+	c := smtp.Config{
 		Hostname: in.Hostname, Allow: in.Allow, ImplicitTLS: in.ImplicitTLS,
-		MaxSize: in.MaximumSize, MaxRecipients: in.MaximumRecipients, NullSender: in.NullSender, Log: w.frame.Log,
+		Rules: intake.Rules{MaxSize: in.MaximumSize, MaxRecipients: in.MaximumRecipients, NullSender: in.NullSender}, Log: w.frame.Log,
 	}
 	for _, u := range in.Users {
-		c.Users = append(c.Users, intake.User{Name: u.Name, Password: u.Password})
+		c.Users = append(c.Users, smtp.User{Name: u.Name, Password: u.Password})
 	}
 	if in.TLS.Certificate == "" {
 		return c, nil

@@ -9,7 +9,7 @@ import (
 	"mailporter/kit/config"
 	"mailporter/kit/daemon"
 	"mailporter/kit/tokenclient"
-	intake "mailporter/workers/internal/intake/smtp"
+	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/setup"
 )

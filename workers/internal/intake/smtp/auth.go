@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"mailporter/kit/secret"
+	"mailporter/workers/internal/intake"
 )
 
 var errCancelled = errors.New("cancelled")
@@ -50,9 +51,8 @@ func (s *session) ask(challenge, initial string) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(initial)
 }
 
-// knows says whether a user has this password. All users are compared, so that the time tells nothing.
-func (c Config) knows(user string, password secret.String) bool {
-	found := false
+// login is the user who has this password. All users are compared, so that the time tells nothing.
+func (c Config) login(user string, password secret.String) (by intake.Submitter, found bool) {
 	for _, u := range c.Users {
 		want, err := u.Password.Read()
 		if err != nil {
@@ -60,8 +60,8 @@ func (c Config) knows(user string, password secret.String) bool {
 			continue
 		}
 		if want.Equal(password) && u.Name == user && !want.Empty() {
-			found = true
+			by, found = intake.Submitter{Name: u.Name, Senders: u.Senders}, true
 		}
 	}
-	return found
+	return by, found
 }

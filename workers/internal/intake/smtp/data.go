@@ -2,35 +2,26 @@ package smtp
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
-)
 
-// Why a message is refused while it comes in.
-var (
-	errLoneLineEnd = errors.New("the message holds a CR or LF that is not part of CRLF")
-	errTooLarge    = errors.New("the message is too large")
-	errLoop        = errors.New("the message has too many Received lines")
+	"mailporter/workers/internal/intake"
 )
 
 // dataReader reads a message as DATA carries it: RFC 5321 section 4.5.2. It takes the doubled dots away, changes nothing
 // else, and ends with io.EOF at the final dot. Its errors do not end the message: skip reads on to where it ends.
 type dataReader struct {
-	r    *bufio.Reader
-	left int64 // bytes that may come yet
-	hops int   // Received lines that may come yet
+	r          *bufio.Reader
+	inspection *intake.Inspection
 
 	rest   []byte // of the last line, not yet read
 	start  bool   // at the start of a line
-	cr     bool   // the last byte of the part before was a CR
-	body   bool   // the header is over
 	ended  bool   // the final dot was seen
-	failed error  // what is wrong with the message; or with the connection
+	failed error  // what is wrong with the message, a *intake.Refusal; or with the connection
 }
 
-func newDataReader(r *bufio.Reader, most int64, hops int) *dataReader {
-	return &dataReader{r: r, left: most, hops: hops, start: true}
+func newDataReader(r *bufio.Reader, rules intake.Rules) *dataReader {
+	return &dataReader{r: r, inspection: rules.Inspect(), start: true}
 }
 
 // Read implements io.Reader.
@@ -59,7 +50,7 @@ func (d *dataReader) next() {
 	if d.start && isFinalDot(part) {
 		d.ended = true
 		if len(part) != len(".\r\n") {
-			d.fail(errLoneLineEnd)
+			d.check(part) // says so
 		}
 		return
 	}
@@ -70,6 +61,14 @@ func (d *dataReader) next() {
 	if d.failed == nil {
 		d.rest = part
 	}
+}
+
+// check looks at one part, of which only the last byte may be an LF.
+func (d *dataReader) check(part []byte) {
+	if refusal := d.inspection.Look(part); refusal != nil {
+		d.fail(refusal)
+	}
+	d.start = len(part) > 0 && part[len(part)-1] == '\n'
 }
 
 // isFinalDot also takes a dot with a lone LF: the message is refused then, and nothing that follows is believed.
@@ -85,54 +84,6 @@ func noEOF(err error) error {
 func (d *dataReader) fail(err error) {
 	if d.failed == nil {
 		d.failed = err
-	}
-}
-
-// check looks at one part, of which only the last byte may be an LF, and notes what it means for the next one.
-func (d *dataReader) check(part []byte) {
-	if len(part) == 0 {
-		return
-	}
-	d.checkLineEnds(part)
-	d.checkHops(part)
-	if d.left -= int64(len(part)); d.left < 0 {
-		d.fail(errTooLarge)
-	}
-	last := part[len(part)-1]
-	d.start, d.cr = last == '\n', last == '\r'
-}
-
-func (d *dataReader) checkLineEnds(part []byte) {
-	line := part
-	if part[len(part)-1] == '\n' {
-		line = part[:len(part)-1]
-		if len(line) > 0 && line[len(line)-1] == '\r' {
-			line = line[:len(line)-1]
-		} else if len(line) > 0 || !d.cr {
-			d.fail(errLoneLineEnd)
-		}
-	} else if part[len(part)-1] == '\r' {
-		line = part[:len(part)-1] // its LF may come with the next part
-	}
-	if d.cr && part[0] != '\n' || bytes.IndexByte(line, '\r') >= 0 {
-		d.fail(errLoneLineEnd)
-	}
-}
-
-var received = []byte("received:")
-
-func (d *dataReader) checkHops(part []byte) {
-	if d.body || !d.start {
-		return
-	}
-	if string(part) == "\r\n" {
-		d.body = true
-		return
-	}
-	if len(part) >= len(received) && bytes.EqualFold(part[:len(received)], received) {
-		if d.hops--; d.hops < 0 {
-			d.fail(errLoop)
-		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/mail"
 )
 
@@ -40,35 +41,39 @@ func (s *session) begin(from string, p parameters) {
 		s.reply(code, text)
 		return
 	}
-	if !isASCII(from) && !env.UTF8 {
+	if !intake.IsASCII(from) && !env.UTF8 {
 		s.reply(550, "5.6.7 This sender needs SMTPUTF8")
 		return
 	}
-	mailbox, code, text := s.server.sender(from)
-	if code != 0 {
-		s.reply(code, text)
+	mailbox, err := s.server.config.Mailbox(s.server.senders, s.by, from)
+	if err != nil {
+		s.turnDown(err)
 		return
 	}
 	s.started, s.mailbox, s.envelope = true, mailbox, env
 	s.reply(250, "2.1.0 Sender is ours")
 }
 
-// sender picks the mailbox; code is 0 if there is one.
-func (s *Server) sender(from string) (mailbox string, code int, text string) {
-	if from == "" && s.config.NullSender == "" {
-		return "", 550, "5.7.1 Mail without a sender is not taken here: name a mailbox in MAIL FROM"
+// code is the reply code and enhanced status code of a refusal (RFC 3463).
+func code(r *intake.Refusal) (int, string) {
+	switch r.Reason {
+	case intake.MailboxesUnknown:
+		return 451, "4.3.0 "
+	case intake.LoneLineEnd:
+		return 550, "5.6.11 "
+	case intake.TooLarge:
+		return 552, "5.3.4 "
+	case intake.Loop:
+		return 554, "5.4.6 "
 	}
-	if from == "" {
-		from = s.config.NullSender
-	}
-	mailbox, known := s.senders.Find(from)
-	switch {
-	case !known:
-		return "", 451, "4.3.0 The mailboxes are not known yet: the broker has not answered"
-	case mailbox == "":
-		return "", 550, "5.7.1 No mailbox here sends as this address: configure it at the broker with an smtp-client section, or as a sender alias, and allow this worker in the policy"
-	}
-	return mailbox, 0, ""
+	return 550, "5.7.1 "
+}
+
+// turnDown replies why not.
+func (s *session) turnDown(err error) {
+	r := intake.AsRefusal(err)
+	number, status := code(r)
+	s.reply(number, status+r.Error())
 }
 
 // mailParameters reads SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH; code is 0 if all is well.
@@ -114,7 +119,7 @@ func (s *session) rcpt(rest string) {
 		s.wrong(503, "5.5.1 MAIL first")
 	case !ok || err != nil || to == "":
 		s.wrong(501, "5.5.4 RCPT TO:<address> [parameters]"+because(err))
-	case !isASCII(to) && !s.envelope.UTF8:
+	case !intake.IsASCII(to) && !s.envelope.UTF8:
 		s.reply(553, "5.6.7 This recipient needs SMTPUTF8")
 	default:
 		s.recipient(mail.Recipient{Address: to}, p)
@@ -134,7 +139,7 @@ func (s *session) recipient(to mail.Recipient, p parameters) {
 		}
 	}
 	switch {
-	case !isNotify(to.Notify):
+	case !intake.IsNotify(to.Notify):
 		s.reply(501, "5.5.4 NOTIFY is NEVER, or some of SUCCESS, FAILURE, DELAY")
 		return
 	case slices.ContainsFunc(s.envelope.Recipients, func(r mail.Recipient) bool { return r.Address == to.Address }):
@@ -146,17 +151,4 @@ func (s *session) recipient(to mail.Recipient, p parameters) {
 		s.envelope.Recipients = append(s.envelope.Recipients, to)
 	}
 	s.reply(250, "2.1.5 Recipient noted")
-}
-
-// isNotify is RFC 3461 section 4.1.
-func isNotify(s string) bool {
-	if s == "" || s == "NEVER" {
-		return true
-	}
-	for _, word := range strings.Split(s, ",") {
-		if word != "SUCCESS" && word != "FAILURE" && word != "DELAY" {
-			return false
-		}
-	}
-	return true
 }

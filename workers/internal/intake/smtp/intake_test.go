@@ -21,14 +21,15 @@ import (
 
 	"mailporter/kit/certtest"
 	"mailporter/kit/secret"
-	intake "mailporter/workers/internal/intake/smtp"
+	"mailporter/workers/internal/intake"
+	"mailporter/workers/internal/intake/smtp"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
 )
 
 func TestTakesMail(t *testing.T) {
-	d := open(t, intake.Config{Hostname: "mail.example"})
+	d := open(t, smtp.Config{Hostname: "mail.example"})
 	c := dial(t, d.address)
 	if got := c.want("220 "); got != "220 mail.example ESMTP Mailporter\r\n" {
 		t.Errorf("greeting %q", got)
@@ -69,7 +70,7 @@ func TestTakesMail(t *testing.T) {
 }
 
 func TestBytesAreKept(t *testing.T) {
-	d := open(t, intake.Config{})
+	d := open(t, smtp.Config{})
 	c := greeted(t, d)
 	var want []string
 	for _, m := range []string{
@@ -92,7 +93,7 @@ func TestBytesAreKept(t *testing.T) {
 }
 
 func TestPipelining(t *testing.T) {
-	d := open(t, intake.Config{})
+	d := open(t, smtp.Config{})
 	c := greeted(t, d)
 	one := "MAIL FROM:<" + support + ">\r\nRCPT TO:<" + ann + ">\r\nRCPT TO:<x>\r\nDATA\r\n"
 	c.send(one)
@@ -129,7 +130,7 @@ func TestLoneLineEndsAreRefused(t *testing.T) {
 		"CR before the buffer": strings.Repeat("x", 65_535) + "\rb\r\n.\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := open(t, intake.Config{})
+			d := open(t, smtp.Config{})
 			c := greeted(t, d)
 			c.begin(support)
 			c.send(m)
@@ -154,7 +155,7 @@ func TestSenders(t *testing.T) {
 		"":                          "",
 	} {
 		t.Run(from, func(t *testing.T) {
-			d := open(t, intake.Config{})
+			d := open(t, smtp.Config{})
 			c := greeted(t, d)
 			c.send("MAIL FROM:<" + from + ">\r\n")
 			reply := c.reply()
@@ -177,7 +178,7 @@ func TestSenders(t *testing.T) {
 }
 
 func TestNullSenderOfAMailbox(t *testing.T) {
-	d := open(t, intake.Config{NullSender: support})
+	d := open(t, smtp.Config{Rules: intake.Rules{NullSender: support}})
 	c := greeted(t, d)
 	c.begin("")
 	c.send("x\r\n.\r\n")
@@ -189,7 +190,7 @@ func TestNullSenderOfAMailbox(t *testing.T) {
 
 // Until the broker has answered nobody knows who may send: that is no reason to refuse for good.
 func TestSendersNotKnownYet(t *testing.T) {
-	d := openOver(t, intake.Config{}, &outboundtest.Memory{}, &intake.Senders{})
+	d := openOver(t, smtp.Config{}, &outboundtest.Memory{}, &intake.Senders{})
 	greeted(t, d).do("MAIL FROM:<"+support+">", "451 4.3.0")
 }
 
@@ -222,7 +223,7 @@ func TestRefusals(t *testing.T) {
 		{"helo", "HELO me", "250 localhost"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := open(t, intake.Config{MaxSize: 1000, MaxRecipients: 2})
+			d := open(t, smtp.Config{Rules: intake.Rules{MaxSize: 1000, MaxRecipients: 2}})
 			x := dial(t, d.address)
 			x.want("220 ")
 			x.send(c.send + "\r\n")
@@ -235,7 +236,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
-	d := open(t, intake.Config{MaxSize: 1000})
+	d := open(t, smtp.Config{Rules: intake.Rules{MaxSize: 1000}})
 	c := greeted(t, d)
 	c.begin(support)
 	c.send(strings.Repeat("x", 999) + "\r\n" + strings.Repeat("y\r\n", 100_000) + ".\r\n")
@@ -249,7 +250,7 @@ func TestTooLarge(t *testing.T) {
 }
 
 func TestLoop(t *testing.T) {
-	d := open(t, intake.Config{MaxHops: 2})
+	d := open(t, smtp.Config{Rules: intake.Rules{MaxHops: 2}})
 	c := greeted(t, d)
 	for n, want := range map[int]string{2: "250 ", 3: "554 5.4.6"} {
 		c.begin(support)
@@ -259,7 +260,7 @@ func TestLoop(t *testing.T) {
 }
 
 func TestTooManyErrors(t *testing.T) {
-	c := greeted(t, open(t, intake.Config{}))
+	c := greeted(t, open(t, smtp.Config{}))
 	for range 10 {
 		c.do("XYZ", "500 ")
 	}
@@ -269,20 +270,20 @@ func TestTooManyErrors(t *testing.T) {
 }
 
 func TestEndlessLine(t *testing.T) {
-	c := greeted(t, open(t, intake.Config{}))
+	c := greeted(t, open(t, smtp.Config{}))
 	c.send("NOOP " + strings.Repeat("x", 9000) + "\r\n")
 	c.want("500 5.5.2")
 	c.closed()
 }
 
 func TestSilenceEndsASession(t *testing.T) {
-	c := greeted(t, open(t, intake.Config{Idle: 50 * time.Millisecond}))
+	c := greeted(t, open(t, smtp.Config{Idle: 50 * time.Millisecond}))
 	c.want("421 4.4.2")
 	c.closed()
 }
 
 func TestTooManySessions(t *testing.T) {
-	d := open(t, intake.Config{MaxSessions: 1})
+	d := open(t, smtp.Config{MaxSessions: 1})
 	greeted(t, d)
 	dial(t, d.address).want("421 4.7.0 Too many connections")
 }
@@ -302,7 +303,7 @@ func TestOutboxFails(t *testing.T) {
 		t.Run(fmt.Sprint("body read: ", read), func(t *testing.T) {
 			senders := &intake.Senders{}
 			senders.Set(mailboxes())
-			d := openOver(t, intake.Config{}, broken{read}, senders)
+			d := openOver(t, smtp.Config{}, broken{read}, senders)
 			c := greeted(t, d)
 			for range 2 { // the connection goes on
 				c.begin(support)
@@ -314,7 +315,7 @@ func TestOutboxFails(t *testing.T) {
 }
 
 func TestClientBreaksOff(t *testing.T) {
-	d := open(t, intake.Config{})
+	d := open(t, smtp.Config{})
 	c := greeted(t, d)
 	c.begin(support)
 	c.send("Subject: x\r\n")
@@ -326,7 +327,7 @@ func TestClientBreaksOff(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	d := open(t, intake.Config{})
+	d := open(t, smtp.Config{})
 	idle, busy := greeted(t, d), greeted(t, d)
 	busy.begin(support)
 	busy.send("Subject: x\r\n")
@@ -359,7 +360,7 @@ func TestAllowList(t *testing.T) {
 		"nobody":   {[]netip.Prefix{}, "530 5.7.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			greeted(t, open(t, intake.Config{Allow: c.allow})).do("MAIL FROM:<"+support+">", c.want)
+			greeted(t, open(t, smtp.Config{Allow: c.allow})).do("MAIL FROM:<"+support+">", c.want)
 		})
 	}
 }
@@ -384,9 +385,9 @@ func TestAuth(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log logged
-	d := open(t, intake.Config{
+	d := open(t, smtp.Config{
 		Allow: []netip.Prefix{}, Log: slog.New(slog.NewJSONHandler(&log, nil)),
-		Users: []intake.User{{Name: "crm", Password: secret.Ref{File: file}}, {Name: "broken", Password: secret.Ref{File: file + "x"}}},
+		Users: []smtp.User{{Name: "crm", Password: secret.Ref{File: file}, Senders: []string{"*@contoso.example"}}, {Name: "broken", Password: secret.Ref{File: file + "x"}}},
 	})
 	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	for _, c := range []struct {
@@ -422,6 +423,10 @@ func TestAuth(t *testing.T) {
 				want = "250 "
 			}
 			x.do("MAIL FROM:<"+support+">", want)
+			if c.in {
+				x.do("RSET", "250 ")
+				x.do("MAIL FROM:<anybody@old.example>", "550 5.7.1 This submitter may not send as this address")
+			}
 		})
 	}
 	log.mu.Lock()
@@ -465,7 +470,7 @@ func TestTLS(t *testing.T) {
 		"from the start and certificate": {true, []tls.Certificate{client}, "250 "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := open(t, intake.Config{
+			d := open(t, smtp.Config{
 				Allow: []netip.Prefix{}, ImplicitTLS: c.implicit,
 				TLS: &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven},
 			})
@@ -496,10 +501,42 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// TestClients: of those with a good certificate only the listed ones submit, and only as whom they may.
+func TestClients(t *testing.T) {
+	server, client, pool := certificates(t)
+	for name, c := range map[string]struct {
+		clients       intake.Clients
+		sales, others string
+	}{
+		"all":     {nil, "250 ", "250 "},
+		"listed":  {intake.Clients{{Name: "crm", Senders: []string{"sales@contoso.example"}}}, "250 ", "550 5.7.1 This submitter"},
+		"another": {intake.Clients{{Name: "scanner"}}, "530 5.7.0", "530 5.7.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, smtp.Config{
+				Allow: []netip.Prefix{}, ImplicitTLS: true, Clients: c.clients,
+				TLS: &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven},
+			})
+			conn, err := tls.Dial("tcp", d.address, &tls.Config{RootCAs: pool, ServerName: "localhost", Certificates: []tls.Certificate{client}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			x := speak(t, conn)
+			x.want("220 ")
+			x.do("EHLO me", "250 ")
+			for from, want := range map[string]string{support: c.others, "sales@contoso.example": c.sales} {
+				x.do("MAIL FROM:<"+from+">", want)
+				x.do("RSET", "250 ")
+			}
+		})
+	}
+}
+
 // Commands that were slipped in behind STARTTLS in the clear must not count within TLS.
 func TestInjectionBeforeTLS(t *testing.T) {
 	server, _, pool := certificates(t)
-	d := open(t, intake.Config{TLS: &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: pool}})
+	d := open(t, smtp.Config{TLS: &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: pool}})
 	c := greeted(t, d)
 	c.send("STARTTLS\r\nMAIL FROM:<" + support + ">\r\n")
 	c.want("554 5.5.1")
@@ -508,7 +545,7 @@ func TestInjectionBeforeTLS(t *testing.T) {
 
 func TestDrainWithinTLS(t *testing.T) {
 	server, _, pool := certificates(t)
-	d := open(t, intake.Config{ImplicitTLS: true, TLS: &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: pool}})
+	d := open(t, smtp.Config{ImplicitTLS: true, TLS: &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: pool}})
 	conn, err := tls.Dial("tcp", d.address, &tls.Config{RootCAs: pool, ServerName: "localhost"})
 	if err != nil {
 		t.Fatal(err)

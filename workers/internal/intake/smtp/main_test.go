@@ -14,7 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"mailporter/kit/tokenclient"
-	intake "mailporter/workers/internal/intake/smtp"
+	"mailporter/workers/internal/intake"
+	"mailporter/workers/internal/intake/smtp"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
 )
@@ -42,7 +43,7 @@ func mailboxes() []tokenclient.Settings {
 }
 
 // open starts a server; the test stops it.
-func open(t *testing.T, c intake.Config) *door {
+func open(t *testing.T, c smtp.Config) *door {
 	t.Helper()
 	box, senders := &outboundtest.Memory{}, &intake.Senders{}
 	senders.Set(mailboxes())
@@ -52,7 +53,7 @@ func open(t *testing.T, c intake.Config) *door {
 }
 
 // openOver is open with an outbox and senders of the test's own.
-func openOver(t *testing.T, c intake.Config, o intake.Outbox, senders *intake.Senders) *door {
+func openOver(t *testing.T, c smtp.Config, o intake.Outbox, senders *intake.Senders) *door {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -61,7 +62,7 @@ func openOver(t *testing.T, c intake.Config, o intake.Outbox, senders *intake.Se
 	d := &door{address: l.Addr().String()}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- intake.New(c, o, senders).Serve(ctx, l) }()
+	go func() { done <- smtp.New(c, o, senders).Serve(ctx, l) }()
 	stopped := false
 	d.stop = func() {
 		if stopped {

@@ -1,9 +1,7 @@
 package smtp
 
 import (
-	"errors"
-	"fmt"
-
+	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/outbound"
 )
 
@@ -30,7 +28,7 @@ func (s *session) data(rest string) {
 
 // take moves a message into the Outbox and answers for it.
 func (s *session) take() {
-	d := newDataReader(s.r, s.server.config.MaxSize, s.server.config.MaxHops)
+	d := newDataReader(s.r, s.server.config.Rules)
 	id, err := s.server.outbox.Add(s.ctx, outbound.Submission{Mailbox: s.mailbox, Envelope: s.envelope, Body: d})
 	if !d.ended {
 		if lost := d.skip(); lost != nil {
@@ -38,22 +36,19 @@ func (s *session) take() {
 			return
 		}
 	}
-	s.reset()
 	s.answer(id, d.failed, err)
+	s.reset()
 }
 
 // answer is the reply to a message: wrong is what the message itself was refused for, err what Add said.
 func (s *session) answer(id string, wrong, err error) {
-	c := s.server.config
+	refusal := intake.AsRefusal(wrong)
 	switch {
-	case errors.Is(wrong, errLoneLineEnd):
-		s.bye(550, "5.6.11 Lines end with CRLF, never with CR or LF alone (RFC 5321 section 2.3.8): correct the program that sends this")
-	case errors.Is(wrong, errTooLarge):
-		s.reply(552, fmt.Sprintf("5.3.4 At most %d bytes", c.MaxSize))
-	case errors.Is(wrong, errLoop):
-		s.reply(554, fmt.Sprintf("5.4.6 More than %d Received lines: it runs in circles", c.MaxHops))
+	case refusal != nil:
+		s.turnDown(refusal)
+		s.over = s.over || refusal.Reason == intake.LoneLineEnd // nothing that follows is believed
 	case err != nil:
-		c.Log.Error("the outbox does not take mail", "mailbox", s.mailbox, "error", err)
+		s.server.config.Log.Error("the outbox does not take mail", "mailbox", s.mailbox, "error", err)
 		s.reply(451, "4.3.0 The outbox cannot take it now, try again later")
 	default:
 		s.reply(250, "2.0.0 Queued as "+id)

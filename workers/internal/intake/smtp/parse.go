@@ -3,6 +3,8 @@ package smtp
 import (
 	"errors"
 	"strings"
+
+	"mailporter/workers/internal/intake"
 )
 
 // parameters are what follows the path in MAIL and RCPT, names in capitals: RFC 5321 section 4.1.2.
@@ -32,7 +34,7 @@ func parsePath(s string) (address string, p parameters, err error) {
 			return "", nil, errAddress
 		}
 	}
-	if address != "" && !isAddress(address) {
+	if address != "" && !intake.IsAddress(address) {
 		return "", nil, errAddress
 	}
 	p, err = parseParameters(s[end+1:])
@@ -53,42 +55,6 @@ func pathEnd(s string) int {
 		}
 	}
 	return -1
-}
-
-// maxAddress is RFC 5321 section 4.5.3.1.3.
-const maxAddress = 254
-
-// isAddress says whether s can stand in a path: local part and domain, without what would end a command.
-func isAddress(s string) bool {
-	at := strings.LastIndexByte(s, '@')
-	if at < 1 || at == len(s)-1 || len(s) > maxAddress {
-		return false
-	}
-	local, domain := s[:at], s[at+1:]
-	if strings.ContainsFunc(s, control) || strings.ContainsAny(domain, ` <>"\,;`) {
-		return false
-	}
-	if local[0] == '"' {
-		return isQuoted(local)
-	}
-	return !strings.ContainsAny(local, ` <>()[]\,;:"@`)
-}
-
-func isQuoted(s string) bool {
-	if len(s) < 2 || s[len(s)-1] != '"' {
-		return false
-	}
-	for i := 1; i < len(s)-1; i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case '"':
-			return false
-		}
-	}
-	// The last quote must not be a quoted one: "a\" is open.
-	backslashes := len(s[:len(s)-1]) - len(strings.TrimRight(s[:len(s)-1], `\`))
-	return backslashes%2 == 0
 }
 
 func control(r rune) bool { return r < ' ' || r == 0x7f }
@@ -122,6 +88,3 @@ func cutFold(s, prefix string) (string, bool) {
 	}
 	return s[len(prefix):], true
 }
-
-// isASCII says whether an address needs no SMTPUTF8.
-func isASCII(s string) bool { return !strings.ContainsFunc(s, func(r rune) bool { return r > 0x7e }) }

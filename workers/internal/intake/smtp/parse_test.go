@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"mailporter/workers/internal/intake"
 )
 
 func TestParsePath(t *testing.T) {
@@ -77,7 +79,7 @@ func FuzzData(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		source := bytes.NewReader(in)
-		d := newDataReader(bufio.NewReaderSize(source, 16), 1000, 3)
+		d := newDataReader(bufio.NewReaderSize(source, 16), intake.Rules{MaxSize: 1000, MaxHops: 3})
 		got, err := io.ReadAll(d)
 		if err != nil && !d.ended {
 			_ = d.skip() // must return

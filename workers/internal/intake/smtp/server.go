@@ -8,20 +8,22 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"mailporter/workers/internal/intake"
 )
 
 // Server takes mail in. It is made with New.
 type Server struct {
 	config  Config
-	outbox  Outbox
-	senders *Senders
+	outbox  intake.Outbox
+	senders *intake.Senders
 
 	sessions sync.WaitGroup
 	slots    chan struct{}
 }
 
 // New makes a server that puts mail into o. senders may be filled, and change, while it serves.
-func New(c Config, o Outbox, senders *Senders) *Server {
+func New(c Config, o intake.Outbox, senders *intake.Senders) *Server {
 	c = c.withDefaults()
 	return &Server{config: c, outbox: o, senders: senders, slots: make(chan struct{}, c.MaxSessions)}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/mail"
 )
 
@@ -31,7 +32,8 @@ type session struct {
 	secure   bool // within TLS
 	errors   int  // commands that made no sense, refused logins
 	over     bool
-	started  bool // MAIL was accepted
+	started  bool             // MAIL was accepted
+	by       intake.Submitter // who it is, as far as that limits him
 	mailbox  string
 	envelope mail.Envelope
 }
@@ -57,7 +59,9 @@ func (s *session) attach(conn net.Conn) {
 	s.r, s.w = bufio.NewReaderSize(conn, bufferSize), bufio.NewWriter(conn)
 	if t, ok := conn.(*tls.Conn); ok {
 		s.secure = true
-		s.trusted = s.trusted || len(t.ConnectionState().VerifiedChains) > 0
+		if by, ok := s.server.config.Clients.Admit(t.ConnectionState()); ok {
+			s.trusted, s.by = true, by
+		}
 	}
 }
 
@@ -224,7 +228,7 @@ func (s *session) startTLS() {
 		return
 	}
 	s.reset()
-	s.greeted, s.user = false, false
+	s.greeted, s.user, s.by = false, false, intake.Submitter{}
 	s.attach(t)
 }
 
@@ -245,17 +249,18 @@ func (s *session) auth(rest string) {
 
 func (s *session) login(mechanism, initial string) {
 	user, password, err := s.credentials(mechanism, initial)
+	by, known := s.server.config.login(user, password)
 	switch {
 	case errors.Is(err, errCancelled):
 		s.reply(501, "5.7.0 As you like")
 	case err != nil:
 		s.wrong(501, "5.5.2 That was no "+mechanism+" response")
-	case !s.server.config.knows(user, password):
+	case !known:
 		s.server.config.Log.Warn("refused a login", "remote", s.conn.RemoteAddr().String())
 		s.errors += maxErrors / 4
 		s.wrong(535, "5.7.8 User or password is wrong")
 	default:
-		s.user = true
+		s.user, s.by = true, by
 		s.reply(235, "2.7.0 Welcome")
 	}
 }
