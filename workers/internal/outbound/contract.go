@@ -131,6 +131,12 @@ type Outbox interface {
 	Backlogs(ctx context.Context) ([]Backlog, error)
 	// Get is one message that is not sent, or ErrNone.
 	Get(ctx context.Context, id string) (Status, error)
+	// Requested is the id of the message that was added with this request, empty if none is remembered. It says what is known
+	// now; only Add says that a message is durable.
+	Requested(ctx context.Context, mailbox, request string) (id string, err error)
+	// Sent is a message that everybody has, or ErrNone. It is remembered for as long as its Request is, a week at least, and not at
+	// all without one.
+	Sent(ctx context.Context, id string) (Status, error)
 	// Retry makes everyone who has not got it Queued, as if the message had been taken now: the dead, the held and those
 	// who wait. Doubt ends: whoever asks for it wants it sent. ErrNone or ErrClaimed.
 	Retry(ctx context.Context, id string) error

@@ -24,6 +24,7 @@ type Memory struct {
 
 	mu      sync.Mutex
 	entries []*entry
+	gone    []*entry // sent
 	added   int
 	claims  int
 	changed chan struct{}
@@ -61,8 +62,8 @@ func (m *Memory) Add(_ context.Context, s outbound.Submission) (string, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i := slices.IndexFunc(m.entries, func(e *entry) bool { return s.Request != "" && e.submission.Request == s.Request }); i >= 0 {
-		return m.entries[i].id, nil
+	if id := m.requested(s.Mailbox, s.Request); id != "" {
+		return id, nil
 	}
 	m.added++
 	e := &entry{id: strconv.Itoa(m.added), submission: s, body: body, accepted: time.Now(), next: time.Now()}
@@ -72,6 +73,35 @@ func (m *Memory) Add(_ context.Context, s outbound.Submission) (string, error) {
 	m.entries = append(m.entries, e)
 	m.signal()
 	return e.id, nil
+}
+
+// requested is the id of the message of that request; m.mu is held.
+func (m *Memory) requested(mailbox, request string) string {
+	for _, e := range slices.Concat(m.entries, m.gone) {
+		if request != "" && e.submission.Request == request && e.submission.Mailbox == mailbox {
+			return e.id
+		}
+	}
+	return ""
+}
+
+// Requested implements outbound.Outbox.
+func (m *Memory) Requested(_ context.Context, mailbox, request string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.requested(mailbox, request), nil
+}
+
+// Sent implements outbound.Outbox.
+func (m *Memory) Sent(_ context.Context, id string) (outbound.Status, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.gone {
+		if e.id == id && e.submission.Request != "" {
+			return e.status(), nil
+		}
+	}
+	return outbound.Status{}, outbound.ErrNone
 }
 
 // signal tells one listener; m.mu is held.
@@ -230,6 +260,9 @@ func (m *Memory) Settle(_ context.Context, j outbound.Job, v outbound.Verdict) e
 		return err
 	}
 	e.settle(v)
+	if e.done() {
+		m.gone = append(m.gone, e)
+	}
 	m.entries = slices.DeleteFunc(m.entries, (*entry).done)
 	m.signal()
 	return nil

@@ -45,6 +45,9 @@ func Outbox(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"a message that breaks off is not added":   brokenBody,
 		"the same request twice is one message":    sameRequest,
 		"the same request after a restart":         sameRequestLater,
+		"the same request of two mailboxes":        sameRequestElsewhere,
+		"the same request after it was sent":       sameRequestOfTheSent,
+		"what was sent is remembered":              sentIsRemembered,
 		"many side by side":                        manyAdds,
 		"a claimed job is nobody else's":           claimedOnce,
 		"of many claimers each job goes to one":    claimRace,
@@ -271,6 +274,87 @@ func sameRequestLater(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	again.Request = "once"
 	if got := add(t, o, again); got != id || len(list(t, o)) != 1 {
 		t.Errorf("id %q, want %q; %d messages", got, id, len(list(t, o)))
+	}
+}
+
+// asked is a letter with a request.
+func asked(mailbox, request string, to ...string) outbound.Submission {
+	s := letter(mailbox, to...)
+	s.Request = request
+	return s
+}
+
+func mustRequest(t *testing.T, o outbound.Outbox, mailbox, request, want string) {
+	t.Helper()
+	if id, err := o.Requested(t.Context(), mailbox, request); id != want || err != nil {
+		t.Errorf("%s of %s is %q, %v; want %q", request, mailbox, id, err, want)
+	}
+}
+
+func sameRequestElsewhere(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	one, other := add(t, o, asked(support, "once", ann)), add(t, o, asked(sales, "once", ann))
+	if one == other || len(list(t, o)) != 2 {
+		t.Errorf("ids %s and %s", one, other)
+	}
+	mustRequest(t, o, support, "once", one)
+	mustRequest(t, o, sales, "once", other)
+	mustRequest(t, o, sales, "twice", "")
+	mustRequest(t, o, sales, "", "")
+}
+
+func sameRequestOfTheSent(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	id := add(t, o, asked(support, "once", ann))
+	settle(t, o, claimOne(t, o, long), outbound.Verdict{Sent: []string{ann}})
+	if again := add(t, o, asked(support, "once", ann)); again != id || len(list(t, o)) != 0 {
+		t.Errorf("id %s, want %s; %d messages", again, id, len(list(t, o)))
+	}
+	mustRequest(t, o, support, "once", id)
+}
+
+// sentIsRemembered: of messages with a request, once everybody has them, and no more than how they stand.
+func sentIsRemembered(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	gone := func(id string) {
+		t.Helper()
+		if _, err := o.Sent(t.Context(), id); !errors.Is(err, outbound.ErrNone) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	id := add(t, o, asked(support, "once", ann, bob))
+	gone(id)
+	settle(t, o, claimOne(t, o, long), outbound.Verdict{Sent: []string{ann}, Later: []outbound.Failure{{Address: bob, Reason: "451"}}, At: time.Now()})
+	gone(id)
+	waiting, err := o.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settle(t, o, await(t, o, long), outbound.Verdict{Sent: []string{bob}})
+	o = open(t)
+	got, err := o.Sent(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.ID != id || got.Mailbox != support || got.From != support || got.Size != waiting.Size || !got.Accepted.Equal(waiting.Accepted) || got.Attempts != 2 || !got.Next.IsZero() {
+		t.Errorf("%+v", got)
+	}
+	for i, address := range []string{ann, bob} {
+		if r := got.Recipients[i]; r.Address != address || r.State != outbound.Sent || r.Reason != "" || r.Changed.IsZero() {
+			t.Errorf("%+v", r)
+		}
+	}
+	if _, err := o.Get(t.Context(), id); !errors.Is(err, outbound.ErrNone) || len(list(t, o)) != 0 {
+		t.Errorf("it is listed still: %v", err)
+	}
+	nobody := add(t, o, letter(support, ann))
+	settle(t, o, claimOne(t, o, long), outbound.Verdict{Sent: []string{ann}})
+	dropped := add(t, o, asked(support, "dropped", ann))
+	if err := o.Drop(t.Context(), dropped); err != nil {
+		t.Fatal(err)
+	}
+	for _, unknown := range []string{nobody, dropped, "", "0", id + "0", "../" + id} {
+		gone(unknown)
 	}
 }
 

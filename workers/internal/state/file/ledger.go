@@ -65,12 +65,6 @@ func closed(tx querier, mailbox string, now time.Time) (wait outbound.Wait, err 
 	return wait, err
 }
 
-// querier is a transaction, or the connections that only read.
-type querier interface {
-	Query(query string, args ...any) (*sql.Rows, error)
-	QueryRow(query string, args ...any) *sql.Row
-}
-
 // sentIn is what was sent, by part of the limit's window.
 func sentIn(tx querier, mailbox string, l tokenclient.Limit) (map[int64]int64, error) {
 	rows, err := tx.Query("SELECT slot, amount FROM sent WHERE mailbox = ? AND unit = ? AND window = ?", mailbox, l.Unit, l.Window.Microseconds())

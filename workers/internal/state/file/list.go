@@ -58,12 +58,23 @@ func (s outbox) Backlogs(ctx context.Context) ([]outbound.Backlog, error) {
 
 // List implements outbound.Outbox. Ids grow with time.
 func (s outbox) List(ctx context.Context, mailbox string, most int) ([]outbound.Status, error) {
-	return s.list(ctx, "? IN ('', mailbox)", mailbox, most)
+	return list(ctx, s.read, "? IN ('', mailbox)", mailbox, most)
 }
 
 // Get implements outbound.Outbox.
 func (s outbox) Get(ctx context.Context, id string) (outbound.Status, error) {
-	found, err := s.list(ctx, "CAST(id AS TEXT) = ?", id, 1)
+	return get(ctx, s.read, id)
+}
+
+// querier is a transaction, or the connections that only read.
+type querier interface {
+	Query(query string, args ...any) (*sql.Rows, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRow(query string, args ...any) *sql.Row
+}
+
+func get(ctx context.Context, q querier, id string) (outbound.Status, error) {
+	found, err := list(ctx, q, "CAST(id AS TEXT) = ?", id, 1)
 	if err != nil {
 		return outbound.Status{}, err
 	}
@@ -73,8 +84,8 @@ func (s outbox) Get(ctx context.Context, id string) (outbound.Status, error) {
 	return found[0], nil
 }
 
-func (s outbox) list(ctx context.Context, where, what string, most int) ([]outbound.Status, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT m.id, m.mailbox, m.envelope, m.size, m.accepted, m.attempts,
+func list(ctx context.Context, q querier, where, what string, most int) ([]outbound.Status, error) {
+	rows, err := q.QueryContext(ctx, `SELECT m.id, m.mailbox, m.envelope, m.size, m.accepted, m.attempts,
 			CASE WHEN m.claim IS NULL THEN m.next END, r.address, r.state, r.reason, r.changed
 		FROM (SELECT * FROM messages WHERE `+where+` ORDER BY id LIMIT ?) m JOIN recipients r ON r.message = m.id
 		ORDER BY m.id, r.position`, what, most)

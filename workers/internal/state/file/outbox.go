@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -51,7 +50,7 @@ func (s outbox) Add(ctx context.Context, m outbound.Submission) (string, error) 
 // addRow makes the message of its bytes, unless the same request did before.
 func (s outbox) addRow(ctx context.Context, m outbound.Submission, envelope []byte, b stored) (id int64, twice bool, err error) {
 	err = s.change(ctx, func(tx *sql.Tx) (err error) {
-		if id, err = requested(tx, m); err != nil || id != 0 {
+		if id, err = requested(ctx, tx, m.Mailbox, m.Request); err != nil || id != 0 {
 			twice = true
 			return err
 		}
@@ -59,18 +58,6 @@ func (s outbox) addRow(ctx context.Context, m outbound.Submission, envelope []by
 		return err
 	})
 	return id, twice, err
-}
-
-// requested is the id of the message that was added with this request, 0 if there is none.
-func requested(tx *sql.Tx, m outbound.Submission) (id int64, err error) {
-	if m.Request == "" {
-		return 0, nil
-	}
-	err = tx.QueryRow("SELECT message FROM requests WHERE mailbox = ? AND request = ?", m.Mailbox, m.Request).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
-	return id, err
 }
 
 func insert(tx *sql.Tx, m outbound.Submission, envelope []byte, b stored) (int64, error) {
@@ -97,18 +84,6 @@ func insert(tx *sql.Tx, m outbound.Submission, envelope []byte, b stored) (int64
 		}
 	}
 	return id, remember(tx, m, id, now.Int64)
-}
-
-// remember notes the request of a message, and forgets those that nobody will repeat.
-func remember(tx *sql.Tx, m outbound.Submission, id, now int64) error {
-	if m.Request == "" {
-		return nil
-	}
-	if _, err := tx.Exec("DELETE FROM requests WHERE added < ?", now-requestMemory.Microseconds()); err != nil {
-		return err
-	}
-	_, err := tx.Exec("INSERT INTO requests (mailbox, request, message, added) VALUES (?, ?, ?, ?)", m.Mailbox, m.Request, id, now)
-	return err
 }
 
 // Open implements outbound.Outbox.

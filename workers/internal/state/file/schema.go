@@ -10,7 +10,8 @@ import (
 //
 // Times are Unix microseconds. A message's next is NULL while no attempt is planned; claim is NULL while nobody holds it; open
 // counts the recipients that are neither sent nor dead, which saves those who count what waits a walk over recipients. Its
-// bytes are in bodies, apart from the row that every attempt rewrites, or in the spool file of that name.
+// bytes are in bodies, apart from the row that every attempt rewrites, or in the spool file of that name. A request's sent is
+// how its message stood when it left, as JSON.
 var migrations = []string{`
 CREATE TABLE cursors (mailbox TEXT, folder TEXT, cursor BLOB, PRIMARY KEY (mailbox, folder)) STRICT;
 CREATE TABLE quarantine (
@@ -45,6 +46,9 @@ CREATE TABLE closed (mailbox TEXT PRIMARY KEY, until INTEGER NOT NULL, why TEXT 
 ALTER TABLE messages ADD COLUMN open INTEGER NOT NULL DEFAULT 0;
 UPDATE messages SET open = (SELECT count(*) FROM recipients WHERE message = id AND state NOT IN (2, 5));
 CREATE INDEX messages_waiting ON messages (mailbox, accepted, open, size) WHERE next IS NOT NULL;
+`, `
+ALTER TABLE requests ADD COLUMN sent TEXT;
+CREATE INDEX requests_message ON requests (message);
 `}
 
 // migrate brings the schema up to date, each step whole or not at all.

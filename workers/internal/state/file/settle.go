@@ -81,6 +81,9 @@ func leave(tx *sql.Tx, id string) (spool string, err error) {
 	if err := tx.QueryRow("SELECT count(*) FROM recipients WHERE message = ? AND state <> ?", id, outbound.Sent).Scan(&open); err != nil || open > 0 {
 		return "", err
 	}
+	if err := keepSent(tx, id); err != nil {
+		return "", err
+	}
 	var file sql.NullString
 	err = tx.QueryRow("DELETE FROM messages WHERE id = ? RETURNING spool", id).Scan(&file)
 	return file.String, err

@@ -176,7 +176,7 @@ func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) 
 		made = 0
 	}
 	err = ifReplicated(ctx, true, func(ctx context.Context) error {
-		kept, err := settleJob.Run(ctx, s.client, boxKeys(j.Mailbox), boxPrefix(j.Mailbox), j.ID, j.Claim, outcomes, next, v.Doubt, made).Int()
+		kept, err := settleJob.Run(ctx, s.client, boxKeys(j.Mailbox), boxPrefix(j.Mailbox), j.ID, j.Claim, outcomes, next, v.Doubt, made, int(requestMemory.Seconds())).Int()
 		return lostIf(kept == 0, err)
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
@@ -11,9 +12,31 @@ import (
 
 // Get implements outbound.Outbox.
 func (s outbox) Get(ctx context.Context, id string) (outbound.Status, error) {
+	return s.look(ctx, getJob, id)
+}
+
+// Sent implements outbound.Outbox.
+func (s outbox) Sent(ctx context.Context, id string) (outbound.Status, error) {
+	return s.look(ctx, sentJob, id)
+}
+
+// Requested implements outbound.Outbox.
+func (s outbox) Requested(ctx context.Context, mailbox, request string) (string, error) {
+	if request == "" {
+		return "", nil
+	}
+	id, err := s.client.Get(ctx, boxPrefix(mailbox)+"request:"+request).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("look for a request: %w", err)
+	}
+	return id, nil
+}
+
+// look asks a script for one message.
+func (s outbox) look(ctx context.Context, script *redis.Script, id string) (outbound.Status, error) {
 	found := outbound.Status{}
 	err := s.eachBox(ctx, func(mailbox string) (bool, error) {
-		answer, err := getJob.Run(ctx, s.client, boxKeys(mailbox), boxPrefix(mailbox), id).Slice()
+		answer, err := script.Run(ctx, s.client, boxKeys(mailbox), boxPrefix(mailbox), id).Slice()
 		if err != nil || len(answer) == 0 {
 			return false, err
 		}

@@ -1,6 +1,6 @@
 -- One mailbox's outbox. A job is the hash job:ID with
 --   mailbox, envelope (JSON), size, chunks, accepted, attempts, doubt, claim ('' = none), next ('' = none planned), draft,
---   recipients: JSON list of {a = address, s = state, r = reason, c = changed}
+--   request (1 if it has one), recipients: JSON list of {a = address, s = state, r = reason, c = changed}
 -- States are those of outbound.State. Times are microseconds; they travel as strings, because JSON numbers would lose digits.
 
 -- waiting orders those that will be tried by when they were accepted. Workers of before do not keep it: what should not be in
@@ -51,7 +51,7 @@ local function add()
   local list = {}
   for i, a in ipairs(cjson.decode(ARGV[9])) do list[i] = {a = a, s = QUEUED, r = '', c = micros(now)} end
   redis.call('HSET', job(id), 'mailbox', ARGV[8], 'envelope', ARGV[5], 'size', ARGV[6], 'chunks', ARGV[7],
-    'accepted', micros(now), 'attempts', 0, 'doubt', '0', 'claim', '', 'next', micros(now), 'recipients', cjson.encode(list))
+    'accepted', micros(now), 'attempts', 0, 'doubt', '0', 'claim', '', 'next', micros(now), 'request', request ~= '' and '1' or '', 'recipients', cjson.encode(list))
   redis.call('PERSIST', prefix .. 'body:' .. id)
   redis.call('ZADD', due, micros(now), id)
   redis.call('ZADD', all, micros(now), id)
@@ -100,8 +100,20 @@ local function drafted()
   return 1
 end
 
+-- What is left of a job that everybody has: how it stands, for a while, if its submitter may ask; of the envelope the sender.
+local function leave(id, seconds)
+  if redis.call('HGET', job(id), 'request') ~= '1' then
+    redis.call('DEL', job(id))
+    return
+  end
+  local from = cjson.decode(redis.call('HGET', job(id), 'envelope')).From
+  redis.call('HDEL', job(id), 'chunks', 'doubt', 'draft')
+  redis.call('HSET', job(id), 'envelope', cjson.encode({From = from}), 'claim', '', 'next', '')
+  redis.call('EXPIRE', job(id), seconds)
+end
+
 -- ARGV: prefix, id, name of the claim, outcomes (JSON: address -> {s, r}), microseconds to the next attempt ('' = none),
--- doubt (1 or 0), attempts made.
+-- doubt (1 or 0), attempts made, seconds to remember what was sent.
 -- Answers 0 if the claim was lost.
 local function settle()
   local id = ARGV[2]
@@ -113,16 +125,17 @@ local function settle()
     if r.s ~= SENT then open = true end
   end
   redis.call('ZREM', claimed, id)
+  redis.call('HINCRBY', job(id), 'attempts', ARGV[7])
+  keep(id, list)
   if not open then
     redis.call('ZREM', all, id)
     redis.call('ZREM', waiting, id)
-    redis.call('DEL', job(id), prefix .. 'body:' .. id)
+    redis.call('DEL', prefix .. 'body:' .. id)
+    leave(id, ARGV[8])
     return 1
   end
-  keep(id, list)
   local next = ARGV[5] ~= '' and micros(now + tonumber(ARGV[5])) or ''
   redis.call('HSET', job(id), 'claim', '', 'doubt', ARGV[6], 'next', next)
-  redis.call('HINCRBY', job(id), 'attempts', ARGV[7])
   if next ~= '' then redis.call('ZADD', due, next, id) else redis.call('ZREM', waiting, id) end
   return 1
 end
@@ -186,6 +199,12 @@ end
 -- ARGV: prefix, id. Answers {id, fields}, or {} if there is no such message.
 local function get()
   if not redis.call('ZSCORE', all, ARGV[2]) then return {} end
+  return status(ARGV[2])
+end
+
+-- ARGV: prefix, id. Answers {id, fields} of a message that everybody has, or {} if none is remembered.
+local function sent()
+  if redis.call('ZSCORE', all, ARGV[2]) or redis.call('EXISTS', job(ARGV[2])) == 0 then return {} end
   return status(ARGV[2])
 end
 

@@ -21,6 +21,7 @@ var (
 	settleJob = redis.NewScript(outboxLua + "return settle()")
 	nextJob   = redis.NewScript(outboxLua + "return next_due()")
 	getJob    = redis.NewScript(outboxLua + "return get()")
+	sentJob   = redis.NewScript(outboxLua + "return sent()")
 	retryJob  = redis.NewScript(outboxLua + "return retry()")
 	dropJob   = redis.NewScript(outboxLua + "return drop()")
 	listJobs  = redis.NewScript(outboxLua + "return list()")
