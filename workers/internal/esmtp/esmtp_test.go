@@ -153,3 +153,11 @@ func TestCopyBody(t *testing.T) {
 		}
 	}
 }
+
+func TestStatus(t *testing.T) {
+	for want, r := range map[string]Reply{"5.1.1": {Code: 550, Enhanced: [3]int{5, 1, 1}}, "4.0.0": {Code: 451}, "5.7.139": {Code: 535, Enhanced: [3]int{5, 7, 139}}} {
+		if got := r.Status(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

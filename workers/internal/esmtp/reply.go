@@ -23,6 +23,14 @@ func (r Reply) Error() string { return fmt.Sprintf("%d %s", r.Code, r.Text()) }
 // Text is the reply without its code; what looks like a credential is cut out, should a server echo one.
 func (r Reply) Text() string { return Clean(strings.Join(r.Lines, " ")) }
 
+// Status is the reply's code of RFC 3463, 5.1.1, or the class alone if the server sent none: 5.0.0.
+func (r Reply) Status() string {
+	if r.Enhanced == [3]int{} {
+		return fmt.Sprintf("%d.0.0", r.Code/100)
+	}
+	return fmt.Sprintf("%d.%d.%d", r.Enhanced[0], r.Enhanced[1], r.Enhanced[2])
+}
+
 // Positive says whether the server agreed, or wants to hear more.
 func (r Reply) Positive() bool { return r.Code < 400 }
 

@@ -23,6 +23,7 @@ func (s *Sender) run(ctx context.Context, l *lane, j Job) error {
 	if ctx.Err() != nil && err != nil && kindOf(err) == fault.Temporary {
 		v.Free = true // it was stopped, it did not fail
 	}
+	s.tell(ctx, j, receipt, v)
 	s.settle(ctx, j, v)
 	s.note(j, v, err, time.Since(began))
 	return err

@@ -56,6 +56,8 @@ type Job struct {
 type Failure struct {
 	Address string
 	Reason  string // reply code and text, without any credential
+	Status  string // the code of RFC 3463 that says why: 5.1.1; empty = unknown. It is not kept
+	Reply   string // an SMTP server's reply alone: 550 5.1.1 no such user; empty = none. It is not kept
 }
 
 // Verdict is what became of a claimed job. Every recipient of the job stands in exactly one of the three lists.
@@ -108,7 +110,8 @@ var (
 
 // An Outbox keeps mail until each recipient is sent or dead.
 type Outbox interface {
-	// Add stores the message durably and returns its id. The same Request twice returns the first id.
+	// Add stores the message durably and returns its id. The same Request of a mailbox twice, within a week, returns the
+	// first id.
 	Add(ctx context.Context, s Submission) (id string, err error)
 	// Claim takes at most max jobs that are due for ttl, oldest first, of the given mailboxes, and none of a mailbox that
 	// has already limit claimed jobs, whoever claimed them.
@@ -149,6 +152,7 @@ type Outbox interface {
 // Receipt says whom the server refused while it took the message for the others, or may have: see fault.InDoubt.
 type Receipt struct {
 	Refused []Refusal
+	Reports bool // it took NOTIFY along: to report what becomes of the message is its duty now (RFC 3461 section 5.2)
 }
 
 // Refusal is a recipient that was refused, for good or for now.

@@ -139,10 +139,13 @@ func settings(mailbox string, pool int) tokenclient.Settings {
 // run starts a Sender over a store that may be there already.
 func run(t *testing.T, box *outboundtest.Memory, f *far, all ...tokenclient.Settings) *bench {
 	t.Helper()
-	s := &outbound.Sender{
-		Protocol: "SMTP", Outbox: box, Log: quiet, Board: &outbound.Board{},
-		Transport: func(s tokenclient.Settings) (outbound.Transport, error) { return transport{f, s.Mailbox}, nil },
-	}
+	return start(t, &outbound.Sender{Protocol: "SMTP", Outbox: box, Log: quiet, Board: &outbound.Board{}}, box, f, all...)
+}
+
+// start lets a Sender run.
+func start(t *testing.T, s *outbound.Sender, box *outboundtest.Memory, f *far, all ...tokenclient.Settings) *bench {
+	t.Helper()
+	s.Transport = func(s tokenclient.Settings) (outbound.Transport, error) { return transport{f, s.Mailbox}, nil }
 	s.Set(all)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

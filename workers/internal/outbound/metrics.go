@@ -16,6 +16,8 @@ type Metrics struct {
 	lost       *prometheus.CounterVec
 	repeated   *prometheus.CounterVec
 	success    *prometheus.GaugeVec
+	reports    *prometheus.CounterVec
+	untold     prometheus.Counter
 }
 
 // NewMetrics registers the metrics, and those of the queue, which are counted when they are asked for.
@@ -29,6 +31,8 @@ func NewMetrics(reg prometheus.Registerer, o Outbox) *Metrics {
 		attempts:   counter("outbound_attempts_total", "Attempts by how they ended: sent, partial, or the kind of failure.", "protocol", "kind"),
 		recipients: counter("outbound_recipients_total", "Recipients by what an attempt made of them: sent, deferred, unknown, dead.", "protocol", "state"),
 		bytes:      counter("outbound_bytes_total", "Bytes of sent messages.", "protocol"),
+		reports:    counter("outbound_reports_total", "Delivery reports that were filed: failed, delayed, relayed.", "action"),
+		untold:     prometheus.NewCounter(prometheus.CounterOpts{Name: "outbound_reports_lost_total", Help: "Delivery reports that could not be filed."}),
 		lost:       counter("outbound_claims_lost_total", "Claims that were lost while their message was being sent.", "protocol"),
 		repeated:   counter("outbound_repeated_total", "Messages sent again after an attempt without an answer: their recipients may have them twice. The log names each.", "protocol"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -38,7 +42,7 @@ func NewMetrics(reg prometheus.Registerer, o Outbox) *Metrics {
 			Name: "outbound_last_success_seconds", Help: "When the mailbox sent last, in seconds since 1970.",
 		}, []string{"mailbox"}),
 	}
-	reg.MustRegister(m.seconds, m.success, queue{o})
+	reg.MustRegister(m.seconds, m.success, m.untold, queue{o})
 	return m
 }
 
@@ -64,6 +68,16 @@ func (m *Metrics) verdict(protocol string, j Job, v Verdict) {
 	if len(v.Sent) > 0 {
 		m.bytes.WithLabelValues(protocol).Add(float64(j.Size))
 		m.success.WithLabelValues(j.Mailbox).SetToCurrentTime()
+	}
+}
+
+func (m *Metrics) report(a Action, err error) {
+	switch {
+	case m == nil:
+	case err != nil:
+		m.untold.Inc()
+	default:
+		m.reports.WithLabelValues(string(a)).Inc()
 	}
 }
 

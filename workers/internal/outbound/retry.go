@@ -14,6 +14,7 @@ type Options struct {
 	Claim      time.Duration // how long a claim lasts; it is extended while its job runs; default 30 s
 	GiveUp     time.Duration // age at which a message that cannot be sent dies; default 5 days (RFC 5321 section 4.5.4.1)
 	HumanRetry time.Duration // how often to look whether somebody mended a credential; default 1 min
+	DelayAfter time.Duration // age at which a Reporter is told that a message waits; 0 = never
 	Drain      time.Duration // how long running transactions may take once the Sender is told to stop; default 20 s
 }
 

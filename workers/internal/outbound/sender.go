@@ -22,7 +22,8 @@ type Sender struct {
 	// SentItems makes what looks among a mailbox's sent mail; a nil SentFinder, and a nil function: nobody looks. It is not
 	// asked for a Drafter.
 	SentItems func(tokenclient.Settings) (SentFinder, error)
-	Ledger    Ledger // counts what is sent; nil = nobody counts
+	Ledger    Ledger   // counts what is sent; nil = nobody counts
+	Reporter  Reporter // writes what senders are told; nil = nothing
 	Options   Options
 	Log       *slog.Logger
 	Metrics   *Metrics // may be nil
@@ -32,6 +33,7 @@ type Sender struct {
 	lanes map[string]*lane
 	woken chan struct{}
 	jobs  sync.WaitGroup
+	told  told
 }
 
 // lane is one mailbox.
@@ -269,7 +271,7 @@ func (s *Sender) start(ctx context.Context, j Job) {
 func (s *Sender) letGo(ctx context.Context, j Job) {
 	v := Verdict{At: time.Now().Add(s.Options.HumanRetry), Free: true, Doubt: j.InDoubt}
 	for _, to := range j.Envelope.Recipients {
-		v.Later = append(v.Later, Failure{to.Address, "the mailbox is not configured any more"})
+		v.Later = append(v.Later, Failure{Address: to.Address, Reason: "the mailbox is not configured any more"})
 	}
 	s.settle(ctx, j, v)
 }

@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,9 +39,9 @@ func accepted(j Job, r Receipt, now time.Time) Verdict {
 		case err == nil:
 			v.Sent = append(v.Sent, to.Address)
 		case kindOf(err) == fault.Permanent:
-			v.Dead = append(v.Dead, Failure{to.Address, oneLine(err)})
+			v.Dead = append(v.Dead, failed(to.Address, err))
 		default:
-			v.Later = append(v.Later, Failure{to.Address, oneLine(err)})
+			v.Later = append(v.Later, failed(to.Address, err))
 			v.At = latest(v.At, now.Add(max(recipientWait, wait(j.Attempts), patience(err))))
 		}
 	}
@@ -51,7 +52,7 @@ func accepted(j Job, r Receipt, now time.Time) Verdict {
 func refused(o Options, hold bool, j Job, r Receipt, err error, now time.Time) Verdict {
 	all := make([]Failure, len(j.Envelope.Recipients))
 	for i, to := range j.Envelope.Recipients {
-		all[i] = Failure{to.Address, oneLine(err)}
+		all[i] = failed(to.Address, err)
 	}
 	v := Verdict{Later: all, At: now.Add(max(wait(j.Attempts), patience(err)))}
 	switch kindOf(err) {
@@ -78,7 +79,7 @@ func (v *Verdict) bury(all []Refusal) {
 		i := slices.IndexFunc(v.Later, func(f Failure) bool { return f.Address == r.Address })
 		if i >= 0 && kindOf(r.Err) == fault.Permanent {
 			v.Later = slices.Delete(v.Later, i, i+1)
-			v.Dead = append(v.Dead, Failure{r.Address, oneLine(r.Err)})
+			v.Dead = append(v.Dead, failed(r.Address, r.Err))
 		}
 	}
 }
@@ -98,7 +99,9 @@ func giveUp(o Options, v Verdict) Verdict {
 		return v
 	}
 	for _, f := range v.Later {
-		v.Dead = append(v.Dead, Failure{f.Address, fmt.Sprintf("gave up after %s: %s", days(o.GiveUp), f.Reason)})
+		f.Reason = fmt.Sprintf("gave up after %s: %s", days(o.GiveUp), f.Reason)
+		f.Status = cmp.Or(f.Status, expired)
+		v.Dead = append(v.Dead, f)
 	}
 	v.Later = nil
 	return v
@@ -116,6 +119,42 @@ func latest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// reply is an SMTP server's answer that is an error: esmtp.Reply.
+type reply interface {
+	error
+	Status() string // its code of RFC 3463; without one, the first digit's
+}
+
+// failed is a recipient whom err kept from getting the message.
+func failed(address string, err error) Failure {
+	f := Failure{Address: address, Reason: oneLine(err)}
+	var r reply
+	if errors.As(err, &r) {
+		f.Status, f.Reply = r.Status(), oneLine(r)
+		return f
+	}
+	reason, _ := why(err)
+	f.Status = statuses[reason]
+	return f
+}
+
+// expired is the status of what was tried for too long.
+const expired = "4.4.7"
+
+// statuses are the codes of RFC 3463 for what is found wrong without a server's reply.
+var statuses = map[string]string{
+	"MESSAGE_TOO_LARGE":     "5.3.4",
+	"TOO_LARGE":             "5.3.4",
+	"EIGHT_BIT_NOT_OFFERED": "5.6.3",
+	"UTF8_NOT_OFFERED":      "5.6.7",
+	"LONE_LINE_END":         "5.6.0",
+	"CONTENT_INVALID":       "5.6.0",
+	"HEADER_RECIPIENTS":     "5.6.0",
+	"HEADER_NAMES_OTHERS":   "5.6.0",
+	"RECIPIENTS_INVALID":    "5.1.3",
+	"SEND_AS_DENIED":        "5.7.1",
 }
 
 // maxReason bounds a reason, in bytes.

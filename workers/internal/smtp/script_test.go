@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -257,7 +258,10 @@ func TestEnvelopeOnTheWire(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, with(opened(c.offers...), sent()))
-			_, err := s.transport().Send(t.Context(), c.envelope, hello)
+			receipt, err := s.transport().Send(t.Context(), c.envelope, hello)
+			if receipt.Reports != (err == nil && slices.Contains(c.offers, "DSN")) {
+				t.Errorf("of reports the receipt says %v", receipt.Reports)
+			}
 			var f *fault.Error
 			if errors.As(err, &f) {
 				if f.Reason != c.want || f.Kind != fault.Permanent || f.Remedy == "" || len(s.all()) != 1 {

@@ -72,7 +72,7 @@ func (x *transaction) addresses() (outbound.Receipt, error) {
 	if x.offers("PIPELINING") {
 		window = batch
 	}
-	var receipt outbound.Receipt
+	receipt := outbound.Receipt{Reports: x.offers("DSN")}
 	for from := 0; from < len(lines); from += window {
 		part := lines[from:min(len(lines), from+window)]
 		if err := x.exchangeAddresses(from, part, &receipt); err != nil {

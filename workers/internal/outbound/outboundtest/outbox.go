@@ -48,6 +48,7 @@ func Outbox(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"the same request of two mailboxes":        sameRequestElsewhere,
 		"the same request after it was sent":       sameRequestOfTheSent,
 		"what was sent is remembered":              sentIsRemembered,
+		"a report is filed once over a crash":      reportedOnce,
 		"many side by side":                        manyAdds,
 		"a claimed job is nobody else's":           claimedOnce,
 		"of many claimers each job goes to one":    claimRace,
@@ -124,13 +125,19 @@ func claimOne(t *testing.T, o outbound.Outbox, d time.Duration) outbound.Job {
 // await claims the one job as soon as it is due.
 func await(t *testing.T, o outbound.Outbox, d time.Duration) outbound.Job {
 	t.Helper()
+	return awaitSome(t, o, d)[0]
+}
+
+// awaitSome claims what is due as soon as anything is.
+func awaitSome(t *testing.T, o outbound.Outbox, d time.Duration) []outbound.Job {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*ttl)
 	defer cancel()
 	tick := time.NewTicker(ttl / 20)
 	defer tick.Stop()
 	for {
 		if jobs := claim(t, o, 9, 9, d, support); len(jobs) > 0 {
-			return jobs[0]
+			return jobs
 		}
 		select {
 		case <-tick.C:
@@ -355,6 +362,36 @@ func sentIsRemembered(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	}
 	for _, unknown := range []string{nobody, dropped, "", "0", id + "0", "../" + id} {
 		gone(unknown)
+	}
+}
+
+// reportedOnce: a worker files the report of a verdict, dies before the verdict is settled, and its successor files it again,
+// the second time after the report was sent.
+func reportedOnce(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	report := func(o outbound.Outbox) string {
+		s := letter(support, support)
+		s.Envelope.Recipients[0].Notify, s.Request = "NEVER", "report of the letter"
+		return add(t, o, s)
+	}
+	o := open(t)
+	add(t, o, letter(support, ann))
+	claimOne(t, o, time.Second)
+	first := report(o)
+	o = open(t)
+	if second := report(o); second != first || len(list(t, o)) != 2 {
+		t.Fatalf("report %q, then %q; %d messages, want 2", first, second, len(list(t, o)))
+	}
+	for len(list(t, o)) > 0 {
+		for _, j := range awaitSome(t, o, long) {
+			to := j.Envelope.Recipients[0]
+			if j.ID == first && to.Notify != "NEVER" {
+				t.Errorf("the report goes to %+v", to)
+			}
+			settle(t, o, j, outbound.Verdict{Sent: []string{to.Address}})
+		}
+	}
+	if third := report(o); third != first || len(list(t, o)) != 0 {
+		t.Errorf("report %q again, want %q; %d messages", third, first, len(list(t, o)))
 	}
 }
 
