@@ -53,6 +53,7 @@ var rooms = map[string]Layer{
 	"mailporter/workers/internal/sink":     Edge,
 	"mailporter/workers/internal/state":    Edge,
 	"mailporter/workers/internal/intake":   Edge,
+	"mailporter/workers/internal/report":   Edge,
 	"mailporter/workers/internal/setup":    Wiring,
 	"mailporter/workers/internal/program":  Wiring,
 	"mailporter/workers/internal/straight": Wiring,
