@@ -93,7 +93,7 @@ func TestETAWithoutLimits(t *testing.T) {
 		if o := outlook(t, s); o.Known {
 			t.Errorf("nobody can know yet: %+v", o)
 		}
-		start(t, s)
+		send(t, s)
 		after(10 * time.Second)
 		o := outlook(t, s)
 		if want := time.Duration(o.Messages) * 700 * time.Millisecond / connections; !o.Known || (o.ETA-want).Abs() > time.Second {

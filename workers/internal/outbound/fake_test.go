@@ -147,12 +147,18 @@ func start(t *testing.T, s *outbound.Sender, box *outboundtest.Memory, f *far, a
 	t.Helper()
 	s.Transport = func(s tokenclient.Settings) (outbound.Transport, error) { return transport{f, s.Mailbox}, nil }
 	s.Set(all)
+	return &bench{s, box, f, send(t, s)}
+}
+
+// send lets a Sender send until stop is called, or the test ends.
+func send(t *testing.T, s *outbound.Sender) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Run(ctx) }()
-	stop := sync.OnceFunc(func() { cancel(); <-done })
+	stop = sync.OnceFunc(func() { cancel(); <-done })
 	t.Cleanup(stop)
-	return &bench{s, box, f, stop}
+	return stop
 }
 
 func submit(t *testing.T, box *outboundtest.Memory, mailbox string, to ...string) {

@@ -56,17 +56,8 @@ func worker(t *testing.T, box outbound.Outbox, l outbound.Ledger, tr outbound.Tr
 	s := &outbound.Sender{Protocol: "SMTP", Outbox: box, Ledger: l, Log: quiet, Board: &outbound.Board{},
 		Transport: func(tokenclient.Settings) (outbound.Transport, error) { return tr, nil }}
 	s.Set([]tokenclient.Settings{set})
-	start(t, s)
+	send(t, s)
 	return s
-}
-
-// start runs a Sender until the test ends.
-func start(t *testing.T, s *outbound.Sender) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); s.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
 }
 
 // TestThreeWorkersKeepTheLimits: 500 messages of one mailbox, none refused by the provider, and hardly slower than it

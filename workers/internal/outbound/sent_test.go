@@ -91,7 +91,7 @@ func (c *cabinet) open(t *testing.T, box *outboundtest.Memory, unknown tokenclie
 }
 
 // hand submits a letter whose header names these.
-func hand(t *testing.T, box *outboundtest.Memory, header string, to ...string) {
+func write(t *testing.T, box *outboundtest.Memory, header string, to ...string) {
 	t.Helper()
 	e := mail.Envelope{From: support}
 	for _, a := range to {
@@ -149,7 +149,7 @@ func TestLooksBeforeSendingAgain(t *testing.T) {
 				inBubble(t, func(t *testing.T) {
 					f, box := &cabinet{loses: c.cabinet.loses, refuse: c.cabinet.refuse, none: c.cabinet.none, hides: c.cabinet.hides, blind: c.cabinet.blind}, &outboundtest.Memory{}
 					f.open(t, box, unknown)
-					hand(t, box, c.header, c.to...)
+					write(t, box, c.header, c.to...)
 					after(24 * time.Hour)
 					want.check(t, f, box)
 				})
@@ -184,9 +184,9 @@ func TestALookThatFails(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c, box := &cabinet{loses: 1, blind: reply(fault.Throttled, "try later")}, &outboundtest.Memory{}
 		c.open(t, box, tokenclient.HoldUnknown)
-		hand(t, box, toAnn, ann)
+		write(t, box, toAnn, ann)
 		after(time.Minute)
-		hand(t, box, "Message-ID: <2@contoso.example>\r\nTo: "+bob, bob)
+		write(t, box, "Message-ID: <2@contoso.example>\r\nTo: "+bob, bob)
 		after(6 * time.Hour)
 		if _, took := c.counts(); took[ann] != 1 || took[bob] != 1 {
 			t.Errorf("took %v", took)
@@ -215,7 +215,7 @@ func TestOldCopies(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				f, box := &cabinet{none: true, loses: 1, copies: []time.Time{time.Now().Add(-c.ago)}}, &outboundtest.Memory{}
 				f.open(t, box, tokenclient.RetryUnknown)
-				hand(t, box, toAnn, ann)
+				write(t, box, toAnn, ann)
 				after(24 * time.Hour)
 				outcome{ann: c.want, looks: 1}.check(t, f, box)
 			})
@@ -229,7 +229,7 @@ func TestACopyOfThePartThatWasSent(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c, box := &cabinet{refuse: []outbound.Refusal{{Address: bob, Err: reply(fault.Temporary, "450 later")}}}, &outboundtest.Memory{}
 		c.open(t, box, tokenclient.RetryUnknown)
-		hand(t, box, toTwo, ann, bob)
+		write(t, box, toTwo, ann, bob)
 		after(10 * time.Second)
 		c.mu.Lock()
 		c.refuse, c.loses, c.none = nil, 1, true
@@ -262,7 +262,7 @@ func TestDeathOfTheWorker(t *testing.T) {
 					return nil
 				}}
 				f := &cabinet{}
-				hand(t, box, c.header, c.to...)
+				write(t, box, c.header, c.to...)
 				f.open(t, box, tokenclient.RetryUnknown)
 				after(2 * time.Minute)
 				last = ""
