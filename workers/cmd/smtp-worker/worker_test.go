@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/smtp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -196,4 +197,28 @@ func TestFailuresAreShown(t *testing.T) {
 	if page := w.ask("/mailboxes"); !strings.Contains(page, "SMTP_AUTH_DISABLED") || !strings.Contains(page, `"paused"`) {
 		t.Errorf("the status page says %s", page)
 	}
+}
+
+// TestSendAsDenied: a good login proves nothing about the right to send. The refusal after DATA is told with who must do what,
+// in the listing and on the status page, and the mail behind it goes on.
+func TestSendAsDenied(t *testing.T) {
+	w := newWorld(t)
+	stop := programtest.Start(t, worker.App(), w.dir, io.Discard)
+	defer stop()
+	programtest.WaitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
+	boss := []byte("From: <boss@contoso.example>\r\nTo: <" + inbox + ">\r\nSubject: raise\r\n\r\nAll of you.\r\n")
+	if err := smtp.SendMail(w.intake, nil, mailboxes[0], []string{inbox}, boss); err != nil {
+		t.Fatal(err)
+	}
+	programtest.WaitFor(t, "the refusal", func() bool {
+		state, reason := w.reason(t)
+		return state == "dead" && strings.Contains(reason, "SendAsDenied") && strings.Contains(reason, "grant SendAs")
+	})
+	if page := w.ask("/mailboxes"); !strings.Contains(page, "SEND_AS_DENIED") || !strings.Contains(page, "grant SendAs") {
+		t.Errorf("the status page says %s", page)
+	}
+	if taken, err := w.submit(0); err != nil || taken != 1 {
+		t.Fatal(err)
+	}
+	programtest.WaitFor(t, "the next message", func() bool { return w.arrived(t)[string(letter(0))] == 1 })
 }

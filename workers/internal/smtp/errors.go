@@ -40,12 +40,16 @@ type rule struct {
 // admin begins the remedies that only an administrator can bring about.
 const admin = "an administrator must "
 
+// restricted is for recipients who take mail from some senders only.
+const restricted = "the recipient's administrator must allow the sender: the address takes mail from its own organisation, or from some senders only"
+
 // rules are asked in their order: the enhanced code says most, the text decides where one code says many things. They
 // are the replies of Exchange Online and Gmail; what no rule knows goes by its first digit.
 var rules = []rule{
 	// Login.
 	{code: 535, from: enhanced{5, 7, 139}, text: "smtpclientauthentication is disabled", kind: fault.Auth, reason: "SMTP_AUTH_DISABLED", remedy: admin + "allow authenticated SMTP for the mailbox (Set-CASMailbox -SmtpClientAuthenticationDisabled $false) or the tenant"},
 	{code: 535, from: enhanced{5, 7, 139}, text: "basic authentication is disabled", kind: fault.Auth, reason: "BASIC_AUTH_DISABLED", remedy: "use OAuth for this mailbox: give it an application or a grant"},
+	{code: 535, from: enhanced{5, 7, 139}, text: "user credentials were incorrect", kind: fault.Auth, reason: "PASSWORD_REFUSED", remedy: "correct the mailbox's password, or use OAuth for this mailbox; the provider counts wrong ones and locks the account"},
 	{code: 535, from: enhanced{5, 7, 139}, text: "account is locked", kind: fault.Auth, reason: "ACCOUNT_LOCKED", remedy: admin + "unlock the account"},
 	{code: 535, from: enhanced{5, 7, 139}, text: "did not meet the criteria", kind: fault.Auth, reason: "CONDITIONAL_ACCESS", remedy: admin + "exclude this sign-in from the Conditional Access policy that blocks it"},
 	{code: 535, from: enhanced{5, 7, 139}, text: "user or tenant not allowed", kind: fault.Auth, reason: "SIGN_IN_NOT_ALLOWED", remedy: admin + "allow the account to sign in"},
@@ -57,11 +61,14 @@ var rules = []rule{
 	{from: enhanced{5, 7, 30}, kind: fault.Auth, reason: "BASIC_AUTH_RETIRED", remedy: "use OAuth for this mailbox"},
 	{code: 530, from: enhanced{5, 7, 57}, kind: fault.Auth, reason: "NOT_AUTHENTICATED", remedy: "set mail.smtp.auth.mechanisms: the server wants a login"},
 	{code: 530, from: enhanced{5, 7, 0}, kind: fault.Auth, reason: "NOT_AUTHENTICATED", remedy: "set mail.smtp.auth.mechanisms and start-tls: the server wants both"},
+	{code: 454, from: enhanced{4, 7, 0}, text: "tls not available", kind: fault.Temporary, reason: "TLS_NOT_AVAILABLE"}, // RFC 3207 section 4
 	{code: 454, from: enhanced{4, 7, 0}, kind: fault.Throttled, after: 5 * time.Minute, reason: "LOGIN_RATE"},
 	// Too much, too fast.
 	{code: 432, from: enhanced{4, 3, 2}, kind: fault.Throttled, after: 5 * time.Second, reason: "TOO_MANY_CONNECTIONS", remedy: "lower the pool size if other programs send from this mailbox too"},
 	{from: enhanced{4, 7, 500}, to: enhanced{4, 7, 699}, kind: fault.Throttled, after: 15 * time.Minute, reason: "TRAFFIC_UNDER_SUSPICION", remedy: admin + "look why the provider mistrusts this address or tenant"},
 	{from: enhanced{4, 7, 850}, to: enhanced{4, 7, 899}, kind: fault.Throttled, after: 15 * time.Minute, reason: "TRAFFIC_UNDER_SUSPICION", remedy: admin + "look why the provider mistrusts this address or tenant"},
+	{code: 421, from: enhanced{4, 7, 0}, text: "too many simultaneous connections", kind: fault.Throttled, after: 30 * time.Second, reason: "TOO_MANY_CONNECTIONS", remedy: "lower the pool size if other programs send from this mailbox too"},
+	{code: 421, from: enhanced{4, 7, 28}, kind: fault.Throttled, after: time.Hour, reason: "UNUSUAL_RATE", remedy: "send less, or let the provider know"},
 	{code: 421, from: enhanced{4, 7, 0}, text: "unusual rate", kind: fault.Throttled, after: time.Hour, reason: "UNUSUAL_RATE", remedy: "send less, or let the provider know"},
 	{code: 450, from: enhanced{4, 2, 1}, kind: fault.Throttled, after: 15 * time.Minute, reason: "RECIPIENT_RATE"},
 	{from: enhanced{5, 1, 90}, kind: fault.Throttled, after: time.Hour, reason: "DAILY_RECIPIENTS", remedy: "wait for the 24 hour window to move, or spread the mail over more mailboxes"},
@@ -80,6 +87,10 @@ var rules = []rule{
 	{from: enhanced{5, 7, 705}, kind: fault.Auth, reason: "TENANT_BLOCKED", remedy: admin + "ask the provider to lift the tenant's limit"},
 	{from: enhanced{5, 7, 708}, kind: fault.Auth, reason: "TENANT_BLOCKED", remedy: admin + "ask the provider to lift the tenant's limit"},
 	{from: enhanced{5, 7, 750}, kind: fault.Auth, reason: "DOMAIN_NOT_REGISTERED", remedy: admin + "register the sender's domain with the tenant"},
+	// This recipient.
+	{from: enhanced{5, 7, 12}, kind: fault.Permanent, reason: "RECIPIENT_RESTRICTED", remedy: restricted},
+	{from: enhanced{5, 7, 124}, kind: fault.Permanent, reason: "RECIPIENT_RESTRICTED", remedy: restricted},
+	{from: enhanced{5, 7, 133}, to: enhanced{5, 7, 136}, kind: fault.Permanent, reason: "RECIPIENT_RESTRICTED", remedy: restricted},
 	// This message.
 	{from: enhanced{5, 7, 60}, kind: fault.Permanent, reason: "SEND_AS_DENIED", remedy: admin + "grant SendAs, or send with the mailbox's own address in MAIL FROM and From"},
 	{from: enhanced{5, 2, 252}, kind: fault.Permanent, reason: "SEND_AS_DENIED", remedy: admin + "grant SendAs, or send with the mailbox's own address in MAIL FROM and From"},
@@ -90,7 +101,7 @@ var rules = []rule{
 	{from: enhanced{5, 6, 11}, kind: fault.Permanent, reason: "CONTENT_INVALID", remedy: "mend the message: lines must end with CRLF"},
 	{from: enhanced{5, 3, 4}, kind: fault.Permanent, reason: "MESSAGE_TOO_LARGE", remedy: "send less, or raise the limit on the server"},
 	{from: enhanced{5, 2, 3}, kind: fault.Permanent, reason: "MESSAGE_TOO_LARGE", remedy: "send less, or raise the limit on the server"},
-	// RFC 5321 section 4.5.3.1.10: 552 from old servers means the same as 452, too many recipients.
+	// See byDigit for 552 from old servers.
 	{from: enhanced{4, 5, 3}, kind: fault.Temporary, reason: "TOO_MANY_RECIPIENTS"},
 	{from: enhanced{5, 5, 3}, text: "too many recipients", kind: fault.Temporary, reason: "TOO_MANY_RECIPIENTS"},
 }
@@ -128,6 +139,8 @@ func byDigit(r esmtp.Reply, at step) fault.Kind {
 		return fault.Auth
 	case at == atOpen || at == atLogin:
 		return fault.Temporary // about the server, not about the message: the message is not to die for it
+	case at == atRecipient && r.Code == 552 && r.Enhanced == enhanced{}:
+		return fault.Temporary // RFC 5321 section 4.5.3.1.10: from old servers it means 452, too many recipients
 	}
 	return fault.Permanent
 }

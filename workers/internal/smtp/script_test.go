@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	secrets "mailporter/kit/secret"
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/mail"
@@ -281,6 +282,58 @@ func TestControlCharactersInTheEnvelope(t *testing.T) {
 	if _, err := s.transport().Send(t.Context(), to("a@b>\r\nRSET"), hello); fault.Of(err) != fault.Permanent || len(s.all()) != 1 {
 		t.Errorf("%v after %q", err, s.all())
 	}
+}
+
+// keeper is a broker with one credential.
+type keeper struct{ token tokenclient.Token }
+
+func (k keeper) Acquire(context.Context, tokenclient.Ask) (tokenclient.Token, error) {
+	return k.token, nil
+}
+
+func (keeper) Reject(context.Context, tokenclient.Ask, tokenclient.Token, tokenclient.Refusal) (tokenclient.Outcome, error) {
+	return tokenclient.Outcome{Kind: tokenclient.Suppressed, Reason: tokenclient.ReasonFreshRefused}, nil
+}
+
+// TestLoginOnTheWire: the mechanism that fits what the server offers, in two lines, whatever a server's 334 looks like.
+func TestLoginOnTheWire(t *testing.T) {
+	const token = "dXNlcj1zdXBwb3J0QGNvbnRvc28uZXhhbXBsZQFhdXRoPUJlYXJlciBUAQE="
+	for name, c := range map[string]struct {
+		mechanism tokenclient.Mechanism
+		offer     string
+		login     []step
+		reason    string // of the refusal; empty: the message goes out
+	}{
+		"a password by PLAIN":          {tokenclient.Basic, "AUTH LOGIN PLAIN", []step{{"AUTH PLAIN", "334 "}, {"AHN1cHBvcnRAY29udG9zby5leGFtcGxlAFQ=", "235 2.7.0 ok"}}, ""},
+		"a password by LOGIN":          {tokenclient.Basic, "AUTH NTLM LOGIN", []step{{"AUTH LOGIN", "334 VXNlcm5hbWU6"}, {"c3VwcG9ydEBjb250b3NvLmV4YW1wbGU=", "334 UGFzc3dvcmQ6"}, {"VA==", "235 ok"}}, ""},
+		"a token":                      {tokenclient.XOAUTH2, "auth login xoauth2", []step{{"AUTH XOAUTH2", "334"}, {token, "235-2.7.0 Accepted\r\n235 2.7.0 and more"}}, ""},
+		"a token with a text in 334":   {tokenclient.XOAUTH2, "AUTH XOAUTH2", []step{{"AUTH XOAUTH2", "334 go ahead"}, {token, "235 ok"}}, ""},
+		"refused after a challenge":    {tokenclient.XOAUTH2, "AUTH XOAUTH2", []step{{"AUTH XOAUTH2", "334 "}, {token, "334 eyJzdGF0dXMiOiI0MDAifQ=="}, {"", "535-5.7.8 Username and Password\r\n535 5.7.8 not accepted"}}, tokenclient.ReasonFreshRefused},
+		"nothing that fits":            {tokenclient.XOAUTH2, "AUTH LOGIN PLAIN", nil, "MECHANISM_NOT_OFFERED"},
+		"no password for a token":      {tokenclient.Basic, "AUTH XOAUTH2", nil, "MECHANISM_NOT_OFFERED"},
+		"switched off for the mailbox": {tokenclient.XOAUTH2, "AUTH XOAUTH2", []step{{"AUTH XOAUTH2", "334 "}, {token, "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."}}, "SMTP_AUTH_DISABLED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, with(opened(c.offer), c.login, sent()))
+			s.set.Endpoint.Mechanism = c.mechanism
+			tr, err := smtp.New(smtp.Config{}, s.set, keeper{tokenclient.Token{Value: secrets.New("T"), User: support, Mechanism: c.mechanism}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = tr.Close() }() // the script's end may have closed it
+			_, err = tr.Send(t.Context(), to(sales), hello)
+			if (err == nil) != (c.reason == "") || c.reason != "" && !hasReason(err, c.reason) {
+				t.Errorf("%v after %q, want %q", err, s.all(), c.reason)
+			}
+		})
+	}
+}
+
+// hasReason looks for a reason of the server's or the broker's.
+func hasReason(err error, reason string) bool {
+	var reply *fault.Error
+	var broker *tokenclient.Error
+	return errors.As(err, &reply) && reply.Reason == reason || errors.As(err, &broker) && broker.Reason == reason
 }
 
 // MAIL refused while RCPT was on its way already: the replies stay in step.
