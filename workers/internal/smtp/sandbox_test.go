@@ -186,6 +186,8 @@ func (f *fixture) cause(t *testing.T, what outboundtest.Trouble) {
 		rule.Step, rule.Action = "auth", fault.RefuseToken
 	case outboundtest.RefuseTokens:
 		rule.Step, rule.Action, rule.Count = "auth", fault.RefuseToken, 0
+	case outboundtest.DeferOne:
+		rule.Step, rule.Text = "rcpt", "450 4.2.0 greylisted"
 	case outboundtest.TokensExpireSoon:
 		f.mu.Lock()
 		f.life = 2*time.Second + 300*time.Millisecond // less than a moment beyond the margin
@@ -215,6 +217,7 @@ func (f *fixture) taken(t *testing.T, address string) [][]byte {
 func (f *fixture) server() *outboundtest.Server {
 	troubles := []outboundtest.Trouble{
 		outboundtest.TryLater, outboundtest.Throttle, outboundtest.Refuse, outboundtest.CutBefore, outboundtest.CutAfter,
+		outboundtest.DeferOne,
 	}
 	if f.set.Endpoint.Mechanism != tokenclient.Basic {
 		troubles = append(troubles, outboundtest.RefuseToken, outboundtest.RefuseTokens, outboundtest.TokensExpireSoon)

@@ -29,6 +29,7 @@ const (
 	RefuseToken                         // the token is refused
 	RefuseTokens                        // every token is refused
 	TokensExpireSoon                    // tokens are good for one message from now on
+	DeferOne                            // the next recipient is refused for now
 )
 
 // Server is the far side of a Transport. Its messages are what it took, not what it stored for whom.
@@ -63,6 +64,7 @@ func Transport(t *testing.T, fresh func(t *testing.T) *Server) {
 		{"accepted", 0, accepted},
 		{"bytes arrive as they are", 0, bytesArrive},
 		{"one recipient refused", 0, oneRefused},
+		{"one recipient refused for now", DeferOne, oneDeferred},
 		{"all recipients refused", 0, allRefused},
 		{"after a refusal the next goes through", 0, afterRefusal},
 		{"bcc is honoured and unseen", 0, bcc},
@@ -75,6 +77,7 @@ func Transport(t *testing.T, fresh func(t *testing.T) *Server) {
 		{"refused for good", Refuse, kind(Refuse, fault.Permanent)},
 		{"cut before acceptance", CutBefore, cutBefore},
 		{"cut after acceptance", CutAfter, cutAfter},
+		{"cut after acceptance, one refused", CutAfter, cutAfterRefusal},
 		{"a refused token is replaced", RefuseToken, tokenReplaced},
 		{"tokens refused for ever", RefuseTokens, kind(RefuseTokens, fault.Auth)},
 		{"tokens that expire", TokensExpireSoon, tokensExpire},
@@ -193,6 +196,18 @@ func oneRefused(t *testing.T, s *Server, tr outbound.Transport) {
 	}
 	s.arrived(t, s.To[0], text(s, "x"))
 	s.arrived(t, s.To[1], text(s, "x"))
+}
+
+func oneDeferred(t *testing.T, s *Server, tr outbound.Transport) {
+	s.Cause(t, DeferOne)
+	r, err := send(t, s, tr, text(s, "x"), s.To...)
+	if err != nil || len(r.Refused) != 1 || r.Refused[0].Address != s.To[0] || fault.Of(r.Refused[0].Err) != fault.Temporary {
+		t.Fatalf("%v, refused %v", err, r.Refused)
+	}
+	s.arrived(t, s.To[0])
+	s.arrived(t, s.To[1], text(s, "x"))
+	mustSend(t, s, tr, text(s, "x"), s.To[0])
+	s.arrived(t, s.To[0], text(s, "x"))
 }
 
 // nobodyGotIt wants a message refused for good, and for all.
@@ -324,6 +339,19 @@ func cutAfter(t *testing.T, s *Server, tr outbound.Transport) {
 	s.arrived(t, s.To[0], text(s, "x"))
 	mustSend(t, s, tr, text(s, "next"), s.To[0])
 	s.arrived(t, s.To[0], text(s, "x"), text(s, "next"))
+}
+
+// cutAfterRefusal: who was refused before the link broke is named. A server that takes all or nothing says no first.
+func cutAfterRefusal(t *testing.T, s *Server, tr outbound.Transport) {
+	if s.AllOrNothing {
+		return
+	}
+	s.Cause(t, CutAfter)
+	r, err := send(t, s, tr, text(s, "x"), s.To[0], s.NoOne)
+	if fault.Of(err) != fault.InDoubt || len(r.Refused) != 1 || r.Refused[0].Address != s.NoOne {
+		t.Errorf("send: %v, kind %v, refused %v", err, fault.Of(err), r.Refused)
+	}
+	s.arrived(t, s.To[0], text(s, "x"))
 }
 
 func tokenReplaced(t *testing.T, s *Server, tr outbound.Transport) {
