@@ -105,7 +105,7 @@ func TestNobodyMayLook(t *testing.T) {
 	w.post(t, "Message-ID: <1@contoso.example>\r\n")
 	programtest.WaitFor(t, "the reason", func() bool {
 		state, reason := w.reason(t)
-		return state == "unknown" && strings.Contains(reason, "nobody can look whether the message was sent") && strings.Contains(reason, "add a rule to policy.yaml")
+		return state == "unknown" && strings.Contains(reason, "cannot look whether it was sent") && strings.Contains(reason, "add a rule to policy.yaml")
 	})
 	if n := w.came(t); n != 1 {
 		t.Errorf("it came %d times", n)

@@ -20,17 +20,17 @@ const looks = 4
 type undecided struct{ why string }
 
 // Error tells what was found out, for people.
-func (u undecided) Error() string { return "an earlier attempt ended without an answer" + u.why }
+func (u undecided) Error() string { return "in doubt: " + u.why }
 
 var (
-	errVanished = undecided{", and its message is neither in the drafts nor in the sent items: it may be sent, and the copy removed"}
-	errNoCopy   = undecided{", and there is no copy in the sent items: it may be sent all the same, if the server keeps none"}
-	errUnasked  = undecided{": the message may be sent already"}
+	errVanished = undecided{"the message is neither in the drafts nor in the sent items; it may be sent, and the copy removed"}
+	errNoCopy   = undecided{"there is no copy in the sent items; it may be sent all the same, if the server keeps none"}
+	errUnasked  = undecided{"an earlier attempt ended without an answer, so the message may be sent already"}
 )
 
 // blind is why nobody can look whether an earlier attempt sent the message.
 func blind(why error) undecided {
-	return undecided{", and nobody can look whether the message was sent: " + why.Error()}
+	return undecided{"cannot look whether it was sent: " + why.Error()}
 }
 
 // holds says whether what is in doubt after err waits for an operator: if on-unknown says so, and nobody can tell.
@@ -87,6 +87,7 @@ func (s *Sender) look(ctx context.Context, l *lane, j Job, id string, from time.
 	found, err := l.finder.FindSent(ctx, id, from)
 	switch {
 	case found:
+		s.Log.Info("an earlier attempt had sent the message", "mailbox", j.Mailbox, "protocol", s.Protocol, "id", j.ID)
 		return true, nil
 	case err == nil:
 		return false, s.unseen(l, j, errNoCopy)
