@@ -73,7 +73,7 @@ func startSandbox(t *testing.T) *sandbox.Sandbox {
 	t.Helper()
 	users := []sandbox.User{{Address: inbox}}
 	for _, m := range mailboxes {
-		users = append(users, sandbox.User{Address: m})
+		users = append(users, sandbox.User{Address: m, Password: password})
 	}
 	sb, err := sandbox.Start(sandbox.Config{
 		TokenLife: 3 * time.Second,

@@ -10,14 +10,18 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"mailporter/kit/tokenclient"
 	"mailporter/sandbox/fault"
 	"mailporter/workers/internal/program/programtest"
 )
 
-// askable lets the worker look among the mailboxes' sent mail over IMAP.
-func (w *world) askable(t *testing.T, unknown tokenclient.OnUnknown) {
+// password opens every mailbox.
+const password = "pass-word-marker-7712"
+
+// askable lets the worker look among the mailboxes' sent mail over IMAP. changes are made to the side that sends.
+func (w *world) askable(t *testing.T, unknown tokenclient.OnUnknown, changes ...func(outbound *tokenclient.Settings)) {
 	t.Helper()
 	_, port, err := net.SplitHostPort(w.sandbox.IMAPAddr())
 	if err != nil {
@@ -33,6 +37,9 @@ func (w *world) askable(t *testing.T, unknown tokenclient.OnUnknown) {
 		in.Direction, in.Protocol, in.Outbound = tokenclient.Inbound, tokenclient.IMAP, tokenclient.OutboundSettings{}
 		in.Endpoint.Port, in.Endpoint.Security = n, tokenclient.TLS
 		all[i].Outbound.OnUnknown = unknown
+		for _, change := range changes {
+			change(&all[i])
+		}
 		all[i].Outbound.SentItems = &tokenclient.SentItems{Protocol: tokenclient.IMAP, Endpoint: in.Endpoint, Margin: in.Margin}
 		all = append(all, in)
 	}
@@ -88,6 +95,34 @@ func TestLostAnswer(t *testing.T) {
 				t.Errorf("it came %d times", n)
 			}
 		})
+	}
+}
+
+// TestPasswordOut: a password sends and a token reads, in one mailbox. The lost answer is looked up with the token.
+func TestPasswordOut(t *testing.T) {
+	w := newWorld(t)
+	w.askable(t, tokenclient.HoldUnknown, func(s *tokenclient.Settings) { s.Endpoint.Mechanism = tokenclient.Basic })
+	w.broker.OnMint(func(a tokenclient.Ask) (string, time.Time, error) {
+		if a.Direction == tokenclient.Outbound {
+			return password, time.Time{}, nil
+		}
+		return w.mint(a)
+	})
+	w.sandbox.Faults().Add(fault.Rule{Target: fault.SMTP, Step: "accepted", Action: fault.LoseAnswer, Count: 1})
+	var log programtest.Log
+	stop := programtest.Start(t, worker.App(), w.dir, &log)
+	programtest.WaitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
+	w.post(t, "Message-ID: <1@contoso.example>\r\n")
+	programtest.WaitFor(t, "the message", func() bool { return w.came(t) == 1 })
+	programtest.WaitFor(t, "an empty outbox", w.emptyOutbox)
+	stop()
+	if n := w.came(t); n != 1 {
+		t.Errorf("it came %d times", n)
+	}
+	for _, secret := range append([]string{password}, w.tokens...) {
+		if strings.Contains(log.String(), secret) {
+			t.Error("a credential is in the log")
+		}
 	}
 }
 

@@ -60,6 +60,7 @@ func Outbox(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"the deferred come back when due":          deferredComeBack,
 		"the deferred are not due yet":             deferredWait,
 		"each recipient has its own state":         ownStates,
+		"when somebody got it is kept":             sentIsDated,
 		"doubt is kept":                            doubtIsKept,
 		"doubt ends with an answer":                doubtEnds,
 		"the held are not claimed":                 heldStay,

@@ -193,6 +193,25 @@ func settleTwice(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	}
 }
 
+// sentIsDated: copies of before say nothing about those who are left.
+func sentIsDated(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	id := add(t, o, letter(support, ann, bob))
+	j := claimOne(t, o, long)
+	began := time.Now()
+	settle(t, o, j, outbound.Verdict{Sent: []string{ann}, Later: []outbound.Failure{{Address: bob, Reason: "450"}}, At: began})
+	ended := time.Now()
+	o = open(t)
+	await(t, o, long)
+	st, err := o.Get(t.Context(), id)
+	if err != nil || len(st.Recipients) != 2 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	if r := st.Recipients[0]; r.Address != ann || r.State != outbound.Sent || r.Changed.Before(began.Add(-near)) || r.Changed.After(ended.Add(near)) {
+		t.Errorf("%+v, sent from %v to %v", r, began, ended)
+	}
+}
+
 func draftIsKept(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	o := open(t)
 	add(t, o, letter(support, ann))
