@@ -112,7 +112,7 @@ func (s *Sender) trail(ctx context.Context, j Job, b mail.Body) (id string, from
 // What keeps a copy from telling whether everybody got the message.
 var (
 	errNameless = errors.New("it has no Message-ID to look for")
-	errSplit    = errors.New("its header names others than its envelope, to whom it may have been sent under the same Message-ID")
+	errSplit    = errors.New("its header cannot be read, or names others than its envelope, to whom it may have been sent under the same Message-ID")
 	errSome     = errors.New("nobody knows whether the server took each of its recipients")
 )
 

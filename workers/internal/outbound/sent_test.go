@@ -139,6 +139,8 @@ func TestLooksBeforeSendingAgain(t *testing.T) {
 			outcome{ann: 2}, outcome{1, 0, 0, outbound.Unknown, "no Message-ID"}},
 		"to each recipient apart": {&cabinet{loses: 1}, toTwo, []string{ann},
 			outcome{ann: 2}, outcome{1, 0, 0, outbound.Unknown, "names others than its envelope"}},
+		"a header that cannot be read": {&cabinet{loses: 1}, "Message-ID: " + letterID + "\r\nTo: <<" + ann, []string{ann},
+			outcome{ann: 2}, outcome{1, 0, 0, outbound.Unknown, "header cannot be read"}},
 		"one refused for good": {&cabinet{loses: 1, refuse: []outbound.Refusal{{Address: bob, Err: reply(fault.Permanent, "550 no")}}}, toTwo, []string{ann, bob},
 			outcome{1, 0, 1, outbound.Sent, "550 no"}, outcome{1, 0, 1, outbound.Sent, "550 no"}},
 		"one refused for now": {&cabinet{loses: 1, refuse: []outbound.Refusal{{Address: bob, Err: reply(fault.Temporary, "450 later")}}}, toTwo, []string{ann, bob},
