@@ -35,6 +35,8 @@ type App[C any] struct {
 	// Run does the work until ctx ends, then finishes what it began. The error is why the program ends early; after ctx
 	// ended only one other than the context's counts.
 	Run func(ctx context.Context, f *Frame, c C) error
+	// Log stands before all that is logged, to keep out of it what must not be there. Nil: nothing does.
+	Log func(slog.Handler) slog.Handler
 	// Flags adds flags of the program's own. Nil: none.
 	Flags func(*flag.FlagSet)
 	// Drain bounds what Run may take once ctx ended; 0 = 25 s, which is 5 s less than Kubernetes grants.
@@ -79,12 +81,20 @@ func (a App[C]) Execute(ctx context.Context, args []string, stdout, stderr io.Wr
 		_, _ = fmt.Fprintln(stderr, found)
 		return ExitWrong
 	}
-	f := NewFrame(a.Name, slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.level})))
+	f := NewFrame(a.Name, a.logger(stderr, o.level))
 	f.ConfigPath = o.config
 	for _, warning := range found {
 		f.Log.Warn("configuration", "complaint", warning.String())
 	}
 	return a.run(ctx, f, c)
+}
+
+func (a App[C]) logger(w io.Writer, level slog.Leveler) *slog.Logger {
+	var h slog.Handler = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
+	if a.Log != nil {
+		h = a.Log(h)
+	}
+	return slog.New(h)
 }
 
 // report prints what -check found.

@@ -6,6 +6,7 @@ import (
 
 	"mailporter/kit/tokenclient"
 	"mailporter/sandbox"
+	"mailporter/sandbox/fault"
 	"mailporter/sandbox/idp"
 	"mailporter/workers/internal/program/programtest"
 )
@@ -21,9 +22,15 @@ func TestTheRulesAreFollowed(t *testing.T) { programtest.FollowsTheRules(t, fetc
 
 func TestMailArrivesWithoutTheBroker(t *testing.T) { programtest.FetchesWithoutTheBroker(t, fetching) }
 
-func TestMailGoesRound(t *testing.T) {
-	programtest.Circle(t, programtest.Both{
-		App: worker.App(), Protocol: tokenclient.Graph, Mechanism: tokenclient.Bearer, Roles: []string{"Mail.ReadWrite", "Mail.Send"},
-		Audience: idp.Graph, Address: func(sb *sandbox.Sandbox) string { return strings.TrimPrefix(sb.GraphURL(), "https://") },
-	})
+var both = programtest.Both{
+	App: worker.App(), Protocol: tokenclient.Graph, Mechanism: tokenclient.Bearer, Roles: []string{"Mail.ReadWrite", "Mail.Send"},
+	Audience: idp.Graph, Address: func(sb *sandbox.Sandbox) string { return strings.TrimPrefix(sb.GraphURL(), "https://") },
+}
+
+func TestMailGoesRound(t *testing.T) { programtest.Circle(t, both) }
+
+// TestCorrespondentsStayOutOfTheLog: Graph cites whom it did not like.
+func TestCorrespondentsStayOutOfTheLog(t *testing.T) {
+	programtest.KeepsQuiet(t, both, fault.Rule{Target: fault.Graph, Step: "send", Action: fault.Reply, Status: 400,
+		Body: `{"error": {"code": "ErrorInvalidRecipients", "message": "At least one recipient isn't valid., '` + programtest.Correspondents[2] + `'"}}`})
 }

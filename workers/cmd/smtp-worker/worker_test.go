@@ -224,3 +224,33 @@ func TestSendAsDenied(t *testing.T) {
 	}
 	programtest.WaitFor(t, "the next message", func() bool { return w.arrived(t)[string(letter(0))] == 1 })
 }
+
+// TestCorrespondentsStayOutOfTheLog: servers name in their replies whom they did not like. The operator finds them in the
+// outbox; the log and the metrics name nobody.
+func TestCorrespondentsStayOutOfTheLog(t *testing.T) {
+	w := newWorld(t)
+	to, named := programtest.Correspondents[0], programtest.Correspondents[2]
+	for i, r := range []fault.Rule{
+		{Step: "rcpt", Text: "550 5.1.1 <" + named + ">: Recipient address rejected"},
+		{Step: "mail", Text: "451 4.7.0 " + mailboxes[1] + " may not write to " + named + " yet"},
+		{Step: "data", Text: "550 5.7.1 " + strings.ReplaceAll(named, "@", "%40") + " does not want this"},
+	} {
+		r.Target, r.Action, r.Count, r.Mailbox = fault.SMTP, fault.Reply, 1, mailboxes[i]
+		w.sandbox.Faults().Add(r)
+	}
+	var log programtest.Log
+	stop := programtest.Start(t, worker.App(), w.dir, &log)
+	programtest.WaitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
+	for _, from := range mailboxes {
+		if err := smtp.SendMail(w.intake, nil, from, []string{to}, programtest.MarkedLetter(from, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	programtest.WaitFor(t, "three refusals", func() bool { return strings.Count(w.ask("/outbox"), "marked-reply") == 3 })
+	metrics := w.ask("/metrics")
+	stop()
+	programtest.MustNotTell(t, &log, metrics)
+	if !strings.Contains(log.String(), mailboxes[1]+" may not write to [address] yet") {
+		t.Errorf("the log does not say what happened: %s", log.String())
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"mailporter/kit/daemon"
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/redact"
 	"mailporter/workers/internal/setup"
 )
 
@@ -31,6 +32,7 @@ func (p Inbound) App() daemon.App[setup.Config] {
 		Load:  func(path string) (setup.Config, config.Complaints) { return setup.Load(path, setup.Inbound) },
 		Admin: func(c setup.Config) string { return c.Admin },
 		Run:   p.run,
+		Log:   redact.Handler,
 	}
 }
 

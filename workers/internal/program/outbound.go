@@ -11,6 +11,7 @@ import (
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/redact"
 	"mailporter/workers/internal/setup"
 )
 
@@ -32,6 +33,7 @@ func (p Outbound) App() daemon.App[setup.Config] {
 		Load:  func(path string) (setup.Config, config.Complaints) { return setup.Load(path, setup.Outbound) },
 		Admin: func(c setup.Config) string { return c.Admin },
 		Run:   p.run,
+		Log:   redact.Handler,
 	}
 }
 
