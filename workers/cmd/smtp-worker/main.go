@@ -20,7 +20,7 @@ func main() { worker.App().Main() }
 var worker = program.Outbound{Protocol: tokenclient.SMTP, Transport: transport, SentItems: sentItems}
 
 func transport(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error) {
-	t, err := smtp.New(smtp.Config{Roots: c.Roots, Hello: c.Intake.Hostname}, s, b)
+	t, err := smtp.New(smtp.Config{Roots: c.Roots, Hello: c.Intake.Hostname, Shared: c.State.Shared()}, s, b)
 	if err != nil {
 		return nil, err // not t: a nil *Transport is no nil Transport
 	}

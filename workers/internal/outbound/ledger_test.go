@@ -19,7 +19,7 @@ import (
 // provider is a server that refuses what is above its limits, and remembers that somebody tried.
 type provider struct {
 	mu      sync.Mutex
-	at      []time.Time
+	at      []time.Time // when it took each
 	refused int
 	now     int
 	peak    int
@@ -34,16 +34,28 @@ func (p *provider) Send(context.Context, mail.Envelope, mail.Body) (outbound.Rec
 	p.mu.Lock()
 	p.now++
 	p.peak = max(p.peak, p.now)
-	p.at = append(p.at, time.Now())
-	if n := len(p.at); n > perMinute && p.at[n-1].Sub(p.at[n-1-perMinute]) < time.Minute || p.now > connections {
-		p.refused++
-	}
+	err := p.judge()
 	p.mu.Unlock()
 	time.Sleep(700 * time.Millisecond) // virtual
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.now--
-	return outbound.Receipt{}, nil
+	return outbound.Receipt{}, err
+}
+
+// judge takes a message or refuses it; p.mu is held.
+func (p *provider) judge() error {
+	n := len(p.at)
+	switch {
+	case p.now > connections:
+		p.refused++
+		return reply(fault.Throttled, "432 4.3.2 Concurrent connections limit exceeded")
+	case n >= perMinute && time.Since(p.at[n-perMinute]) < time.Minute:
+		p.refused++
+		return reply(fault.Throttled, "432 4.3.2 Submission rate limit exceeded")
+	}
+	p.at = append(p.at, time.Now())
+	return nil
 }
 
 func (p *provider) Close() error { return nil }
@@ -76,7 +88,7 @@ func TestThreeWorkersKeepTheLimits(t *testing.T) {
 			after(10 * time.Second)
 		}
 		if p.refused > 0 || p.peak > connections || len(p.at) != 500 {
-			t.Errorf("%d messages offered, %d above the limits, %d side by side", len(p.at), p.refused, p.peak)
+			t.Errorf("%d messages taken, %d refused, %d side by side", len(p.at), p.refused, p.peak)
 		}
 		if took := time.Since(began); took > 500/perMinute*time.Minute*5/4 {
 			t.Errorf("it took %v; %d a minute are allowed", took, perMinute)

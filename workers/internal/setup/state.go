@@ -24,6 +24,9 @@ type State struct {
 	Roots    *x509.CertPool // whom to trust when the URL asks for TLS
 }
 
+// Shared says whether other workers may use the same state.
+func (s State) Shared() bool { return s.Redis != "" }
+
 // Store is an opened state, whatever the engine.
 type Store interface {
 	Checkpoints() inbound.Checkpoints

@@ -16,6 +16,10 @@ type Config struct {
 	Hello    string         // the name in EHLO; default localhost
 	Trace    wire.Trace     // sees what goes over the wire, credentials blanked; nil for none
 	AfterDot time.Duration  // how long the server may take to answer a whole message; default 10 min
+	// Shared says that other workers send from the same mailboxes. All together have PoolSize connections while they send,
+	// but nobody sees those that others keep idle, and servers count them: where a provider's limits are kept, a connection
+	// ends with its message then.
+	Shared bool
 }
 
 // withDefaults fills in. RFC 5321 section 4.5.3.2.6 gives the server 10 minutes after the final dot: whoever leaves

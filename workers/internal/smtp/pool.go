@@ -13,6 +13,7 @@ type pool struct {
 	slots     chan struct{} // one for each connection that is in use
 	checkIdle time.Duration // a connection idle for longer is asked before use; 0 = always
 	maxIdle   time.Duration // a connection idle for longer is closed; 0 = after a minute
+	once      bool          // a connection is used for one transaction, and has ended when it was given back
 
 	mu     sync.Mutex
 	idle   []*idleConn
@@ -102,7 +103,7 @@ func (p *pool) give(c *conn) {
 		left = min(left, time.Until(c.token.UsableUntil))
 	}
 	p.mu.Lock()
-	keep := !p.closed && left > 0
+	keep := !p.closed && !p.once && left > 0
 	if keep {
 		i := &idleConn{conn: c, since: time.Now()}
 		i.expiry = time.AfterFunc(left, func() { p.expire(i) })

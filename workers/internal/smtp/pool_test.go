@@ -117,6 +117,18 @@ func TestPoolUsesAgain(t *testing.T) {
 	})
 }
 
+// TestPoolKeepsNothingThatOthersMayNeed: a connection has ended when it was given back.
+func TestPoolKeepsNothingThatOthersMayNeed(t *testing.T) {
+	onPool(t, 3, func(t *testing.T, p *pool, h *hall) {
+		p.once = true
+		for range 5 {
+			p.give(mustTake(t, p))
+		}
+		synctest.Wait()
+		h.want(t, 5, 0, 0)
+	})
+}
+
 func TestPoolReplacesTheDead(t *testing.T) {
 	onPool(t, 3, func(t *testing.T, p *pool, h *hall) {
 		p.give(mustTake(t, p))

@@ -26,6 +26,7 @@ func New(c Config, s tokenclient.Settings, b tokenclient.Broker) (*Transport, er
 	}
 	t := &Transport{config: c.withDefaults(), settings: s, broker: b}
 	t.pool = newPool(s.Outbound.PoolSize, s.Outbound.CheckIdle, s.Outbound.MaxIdle, t.open)
+	t.pool.once = c.Shared && len(s.Outbound.Limits) > 0
 	return t, nil
 }
 
