@@ -19,7 +19,10 @@ type Transport struct {
 	turns  chan struct{} // one for each request that may run
 }
 
-var _ outbound.Drafter = (*Transport)(nil)
+var (
+	_ outbound.Drafter = (*Transport)(nil)
+	_ outbound.Bounded = (*Transport)(nil)
+)
 
 // most is how many requests Exchange takes at a time from one account.
 const most = 27
@@ -41,6 +44,9 @@ func NewTransport(c TransportConfig, s tokenclient.Settings, b tokenclient.Broke
 	}
 	return t, nil
 }
+
+// Parallel implements outbound.Bounded: a message has one request at a time.
+func (t *Transport) Parallel() int { return most }
 
 // Close implements outbound.Transport.
 func (t *Transport) Close() error {

@@ -25,7 +25,10 @@ type Transport struct {
 	slots chan struct{} // one for each request that may run
 }
 
-var _ outbound.Drafter = (*Transport)(nil)
+var (
+	_ outbound.Drafter = (*Transport)(nil)
+	_ outbound.Bounded = (*Transport)(nil)
+)
 
 // NewTransport makes the Transport of a mailbox; it does not connect yet. The error joins all complaints about s.
 func NewTransport(c TransportConfig, s tokenclient.Settings, b tokenclient.Broker) (*Transport, error) {
@@ -47,6 +50,9 @@ func slots(poolSize int) int {
 	}
 	return min(poolSize, parallel)
 }
+
+// Parallel implements outbound.Bounded: a message has one request at a time.
+func (t *Transport) Parallel() int { return parallel }
 
 // checkOutbound joins all complaints about a mailbox that sends.
 func (c Config) checkOutbound() error {

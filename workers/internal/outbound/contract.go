@@ -193,6 +193,12 @@ const (
 	Gone                 // it was sent
 )
 
+// A Bounded is a Transport whose server bounds what a mailbox may do at a time. The Sender keeps to it with all workers
+// together, whatever number of connections the mailbox is configured with.
+type Bounded interface {
+	Parallel() int // Sends side by side, at least 1
+}
+
 // A SentFinder looks among the sent mail of a mailbox, where its provider keeps a copy of what was submitted.
 type SentFinder interface {
 	// FindSent says whether there is a copy with this Message-ID, <id@domain>, that was put there at since or later by the

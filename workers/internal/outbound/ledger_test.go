@@ -96,6 +96,32 @@ func TestThreeWorkersKeepTheLimits(t *testing.T) {
 	})
 }
 
+// bounded is a transport whose server takes no more than three at a time.
+type bounded struct{ *provider }
+
+func (bounded) Parallel() int { return connections }
+
+// TestTheTransportsBoundHolds: a mailbox that is configured with more connections than its server allows is not refused,
+// by whatever number of workers.
+func TestTheTransportsBoundHolds(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		box, p := &outboundtest.Memory{}, &provider{}
+		for i := range perMinute {
+			submit(t, box, support, fmt.Sprintf("%d@elsewhere.example", i))
+		}
+		for range 3 {
+			s := &outbound.Sender{Protocol: "GRAPH", Outbox: box, Log: quiet, Transport: func(tokenclient.Settings) (outbound.Transport, error) { return bounded{p}, nil }}
+			s.Set([]tokenclient.Settings{settings(support, 10*connections)})
+			send(t, s)
+		}
+		after(time.Minute)
+		empty(t, box)
+		if p.refused > 0 || p.peak != connections {
+			t.Errorf("%d refused, %d side by side", p.refused, p.peak)
+		}
+	})
+}
+
 // TestAWaitSaysWhy: what waits for room says so, and until when, and it counts as no attempt.
 func TestAWaitSaysWhy(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

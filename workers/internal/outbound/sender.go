@@ -245,7 +245,14 @@ func (s *Sender) idle(now time.Time) []string {
 	return all
 }
 
-func (l *lane) limit() int { return max(1, l.settings.Outbound.PoolSize) }
+// limit is how many messages all workers together may send side by side.
+func (l *lane) limit() int {
+	limit := max(1, l.settings.Outbound.PoolSize)
+	if b, ok := l.transport.(Bounded); ok {
+		limit = min(limit, b.Parallel())
+	}
+	return limit
+}
 
 // start runs a claimed job.
 func (s *Sender) start(ctx context.Context, j Job) {
