@@ -235,6 +235,24 @@ func TestGraphSendingFails(t *testing.T) {
 	g.request(t, "PUT", sb.GraphURL()+"/upload/x", nil, nil).want(t, "no session", 404, "ErrorItemNotFound")
 }
 
+// TestDraftsAfterARestart: a draft whose parts were forgotten is no mistake of the client's, who may make another one.
+func TestDraftsAfterARestart(t *testing.T) {
+	c := contoso()
+	c.Data = t.TempDir()
+	sb := start(t, c)
+	g := newGraphSender(t, sb)
+	made := g.write(t, "POST", "messages", `{"subject": "s", "toRecipients": [{"emailAddress": {"address": "`+sales+`"}}]}`)
+	made.want(t, "draft", 201, "")
+	forgotten := "messages/" + url.PathEscape(made.ID)
+	if err := sb.Close(); err != nil {
+		t.Fatal(err)
+	}
+	g = newGraphSender(t, start(t, c))
+	const file = `{"@odata.type": "#microsoft.graph.fileAttachment", "name": "a", "contentBytes": "aGk="}`
+	g.write(t, "POST", forgotten+"/attachments", file).want(t, "forgotten", 500, "ErrorInternalServerError")
+	g.write(t, "POST", g.draft(t, graphLetter)+"/attachments", file).want(t, "of MIME", 400, "ErrorInvalidOperation")
+}
+
 // TestReplaceIsDurable: a draft that was changed is the changed one after a restart, under its id.
 func TestReplaceIsDurable(t *testing.T) {
 	dir := t.TempDir()

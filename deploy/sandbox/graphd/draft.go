@@ -153,7 +153,10 @@ func (s *Server) change(c *call, f func(*draft)) *fault.Answer {
 		return refused
 	}
 	d := s.drafts.json[m.ID]
-	if d == nil || !m.Has(`\Draft`) {
+	switch {
+	case d == nil && m.Has(`\Draft`) && m.Received.Before(s.began):
+		return &broken // what it is made of was forgotten at the restart, which is nobody's fault but ours
+	case d == nil || !m.Has(`\Draft`):
 		return &notADraft
 	}
 	f(d)

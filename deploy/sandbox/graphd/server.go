@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/idp"
@@ -39,6 +40,7 @@ type Stats struct {
 type Server struct {
 	config   Config
 	mux      *http.ServeMux
+	began    time.Time
 	rounds   rounds
 	drafts   drafts
 	sessions uploads
@@ -50,7 +52,7 @@ type Server struct {
 
 // New returns a server.
 func New(c Config) *Server {
-	s := &Server{config: c, mux: http.NewServeMux(), open: map[string]int{}, stats: Stats{Peak: map[string]int{}, Sent: map[string]int{}}}
+	s := &Server{config: c, mux: http.NewServeMux(), began: time.Now(), open: map[string]int{}, stats: Stats{Peak: map[string]int{}, Sent: map[string]int{}}}
 	for pattern, e := range map[string]endpoint{
 		"GET mailFolders":                                    {"folders", readScope, s.listFolders},
 		"POST mailFolders":                                   {"folders", writeScope, s.makeFolder},
