@@ -6,6 +6,7 @@
 //	demo.go     the order of events, and the flags
 //	cast.go     who takes part: tenants, applications, mailboxes, grants
 //	files.go    certificates and configuration files
+//	post.go     the letters, by which worker each goes, and what became of the one that nobody gets
 //	launch.go   which programs, in which order
 //	broker.go   asking the broker how it fared
 //	chaos.go    kill -9 on the way

@@ -28,7 +28,7 @@ var files embed.FS
 type Ports struct {
 	Identity, IMAP, POP3, SMTP, GmailIMAP, GmailPOP3, GmailSMTP, EWS, Graph, SandboxAdmin int
 
-	Broker, BrokerAdmin, IMAPAdmin, POP3Admin, EWSAdmin, GraphAdmin, SMTPAdmin, Intake, Redis int
+	Broker, BrokerAdmin, IMAPAdmin, POP3Admin, EWSAdmin, GraphAdmin, SMTPAdmin, Intake, EWSIntake, GraphIntake, Redis int
 }
 
 // AdminOf is where the worker of a protocol answers.
@@ -44,7 +44,20 @@ func (p Ports) Fetching(r Role) int {
 	return map[string]int{"IMAP": p.IMAP, "POP3": p.POP3, "EWS": p.EWS, "GRAPH": p.Graph}[r.Protocol]
 }
 
-// readerFile is the configuration of a worker that fetches mail.
+// Sending is the port of the server that a role's mail is sent through.
+func (p Ports) Sending(r Role) int {
+	if r.Gmail {
+		return p.GmailSMTP
+	}
+	return map[string]int{"SMTP": p.SMTP, "EWS": p.EWS, "GRAPH": p.Graph}[r.Sends]
+}
+
+// IntakeOf is where the worker of a protocol takes mail in; 0: it does not send.
+func (p Ports) IntakeOf(protocol string) int {
+	return map[string]int{"SMTP": p.Intake, "EWS": p.EWSIntake, "GRAPH": p.GraphIntake}[protocol]
+}
+
+// readerFile is the configuration of a worker that fetches mail, and sends it where its protocol can.
 //
 //go:embed reader.yaml
 var readerFile string
@@ -69,7 +82,7 @@ func (d *demo) prepare(ctx context.Context, folder string) error {
 	}
 	p := &d.Ports
 	if err := stage.FreePorts(&p.Identity, &p.IMAP, &p.POP3, &p.SMTP, &p.GmailIMAP, &p.GmailPOP3, &p.GmailSMTP, &p.EWS, &p.Graph, &p.SandboxAdmin,
-		&p.Broker, &p.BrokerAdmin, &p.IMAPAdmin, &p.POP3Admin, &p.EWSAdmin, &p.GraphAdmin, &p.SMTPAdmin, &p.Intake, &p.Redis); err != nil {
+		&p.Broker, &p.BrokerAdmin, &p.IMAPAdmin, &p.POP3Admin, &p.EWSAdmin, &p.GraphAdmin, &p.SMTPAdmin, &p.Intake, &p.EWSIntake, &p.GraphIntake, &p.Redis); err != nil {
 		return err
 	}
 	names := []string{"broker", "smtp-worker", "admin"}

@@ -9,22 +9,23 @@ import (
 )
 
 // report prints the table: one line for each side of each mailbox.
-func (d *demo) report(w io.Writer, counts map[string]stage.Count, letters []stage.Letter) {
-	out := map[string]int{}
-	for _, l := range letters {
-		out[l.From]++
-	}
+func (d *demo) report(w io.Writer, out, in map[string]stage.Count) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "\nPROTOCOL\tMAILBOX\tGRANT\tTOKENS MINTED\tMESSAGES IN\tMESSAGES OUT\tLOST\tDOUBLED")
-	for _, r := range d.Cast {
-		fmt.Fprintf(table, "SMTP\t%s\t%s\t%s\t-\t%d\t-\t-\n", r.Address, r.Grant, d.tokens(r, true), out[r.Address])
+	for _, protocol := range sent {
+		for _, r := range d.Cast {
+			if c := out[r.Address]; r.Sends == protocol {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t-\t%d\t%d\t%d\n", protocol, r.Address, r.Grant, d.tokens(r, true), c.Arrived, c.Lost, c.Doubled)
+			}
+		}
 	}
 	for _, r := range d.Cast {
-		c := counts[r.Address]
+		c := in[r.Address]
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t-\t%d\t%d\n", r.Protocol, r.Address, r.Grant, d.tokens(r, false), c.Arrived, c.Lost, c.Doubled)
 	}
 	_ = table.Flush()
-	fmt.Fprintln(w, "\nMailboxes with the same credential share their tokens: the number is the credential's.")
+	fmt.Fprint(w, "\nMailboxes with the same credential share their tokens: the number is the credential's. A message to two is one going out and two\n"+
+		"coming in; LOST and DOUBLED of those who send are looked for at everyone it is for, Bcc included.\n")
 }
 
 func (d *demo) tokens(r Role, outbound bool) string {
@@ -57,10 +58,11 @@ It is running; Ctrl-C ends it. Try, in another terminal (make grpcurl builds bin
   curl -s http://127.0.0.1:%[6]d/metrics | grep ^inbound_
   curl -s http://127.0.0.1:%[7]d/metrics | grep ^outbound_
   curl -s http://127.0.0.1:%[6]d/mailboxes
+  bin/brokerctl outbox list --worker 127.0.0.1:%[7]d     (127.0.0.1:%[10]d sends by EWS, 127.0.0.1:%[11]d by GRAPH)
   curl -s http://127.0.0.1:%[7]d/outbox
   ls %[4]s/mail
 
-  Send a message: SMTP to 127.0.0.1:%[8]d, from and to any of the mailboxes above.
+  Send a message: SMTP to 127.0.0.1:%[8]d from a mailbox that sends by SMTP, %[12]d by EWS, %[13]d by GRAPH; to any of them.
   Logs and configuration: %[4]s
-`, tls, broker, d.Cast[0].Address, dir, p.BrokerAdmin, p.IMAPAdmin, p.SMTPAdmin, p.Intake, ctl)
+`, tls, broker, d.Cast[0].Address, dir, p.BrokerAdmin, p.IMAPAdmin, p.SMTPAdmin, p.Intake, ctl, p.EWSAdmin, p.GraphAdmin, p.EWSIntake, p.GraphIntake)
 }

@@ -2,16 +2,12 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"mime"
-	"mime/multipart"
-	"net/mail"
 	"strings"
+
+	"mailporter/sandbox/internal/stage"
 )
 
 // A letter is a message that is to arrive. Each time that it is handed in it is another message by its key, so that what a
@@ -43,12 +39,7 @@ func (l letter) write(key string) []byte {
 		fmt.Fprintf(&b, "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n%s", l.body)
 		return b.Bytes()
 	}
-	b.WriteString("Content-Type: multipart/mixed; boundary=part\r\n\r\n--part\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nlook at this\r\n--part\r\n" +
-		"Content-Type: application/octet-stream\r\nContent-Disposition: attachment; filename=a.bin\r\nContent-Transfer-Encoding: base64\r\n\r\n")
-	for text := base64.StdEncoding.EncodeToString([]byte(l.body)); len(text) > 0; text = text[min(len(text), 76):] {
-		b.WriteString(text[:min(len(text), 76)] + "\r\n")
-	}
-	b.WriteString("--part--\r\n")
+	b.WriteString(stage.WithAttachment([]byte(l.body)))
 	return b.Bytes()
 }
 
@@ -104,46 +95,6 @@ func noise(n int, lot *rand.Rand) string {
 		b = binary.LittleEndian.AppendUint64(b, lot.Uint64())
 	}
 	return string(b[:n])
-}
-
-// digest is what must not change on the way: all bytes of a message, or of one with attachments, which Graph takes apart
-// and puts together, what its parts hold.
-func digest(raw []byte) [sha256.Size]byte {
-	m, err := mail.ReadMessage(bytes.NewReader(raw))
-	if err != nil {
-		return sha256.Sum256(raw)
-	}
-	kind, params, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
-	if err != nil || !strings.HasPrefix(kind, "multipart/") {
-		return sha256.Sum256(raw)
-	}
-	sum := sha256.New()
-	for _, field := range []string{"From", "To"} {
-		list, _ := m.Header.AddressList(field) // an address that cannot be read is missing
-		for _, a := range list {
-			fmt.Fprintf(sum, "%s %s\n", field, a.Address)
-		}
-	}
-	fmt.Fprintf(sum, "%s\n%s\n", m.Header.Get("Subject"), m.Header.Get("Message-ID"))
-	parts := multipart.NewReader(m.Body, params["boundary"])
-	for p, err := parts.NextPart(); err == nil; p, err = parts.NextPart() {
-		b := content(p)
-		fmt.Fprintf(sum, "%s %d\n%s\n", p.FileName(), len(b), b)
-	}
-	return [sha256.Size]byte(sum.Sum(nil))
-}
-
-// content is what a part holds. What cannot be read is missing, and so differs from what was sent.
-func content(p *multipart.Part) []byte {
-	r := io.Reader(p)
-	if strings.EqualFold(p.Header.Get("Content-Transfer-Encoding"), "base64") {
-		r = base64.NewDecoder(base64.StdEncoding, p)
-	}
-	b, _ := io.ReadAll(r)
-	if p.FileName() == "" {
-		b = bytes.TrimSpace(b) // where a text ends is up to whoever puts the parts together
-	}
-	return b
 }
 
 // keyOf reads the key out of a message that arrived; empty: it is none of ours.

@@ -8,6 +8,8 @@ import (
 	"net/textproto"
 	"sync"
 	"time"
+
+	"mailporter/sandbox/internal/stage"
 )
 
 // A submission is one message that a worker took, or may have taken.
@@ -102,7 +104,7 @@ func (p post) once(ctx context.Context, l letter, attempt int) (taken bool, err 
 	defer d.text.Close()
 	s := submission{letter: l, key: l.key(attempt)}
 	raw := l.write(s.key)
-	s.digest = digest(raw)
+	s.digest = stage.Digest(raw)
 	begun, handed := false, false
 	s.id, handed, err = d.handIn(l.row.Address, l.to, raw, func(m moment) {
 		begun = true

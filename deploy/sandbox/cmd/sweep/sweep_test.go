@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"mailporter/sandbox/fault"
+	"mailporter/sandbox/internal/stage"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -94,7 +95,7 @@ func TestLetters(t *testing.T) {
 				for attempt := range 2 {
 					key := l.key(attempt)
 					raw := l.write(key)
-					sum := digest(raw)
+					sum := stage.Digest(raw)
 					switch {
 					case seen[sum]:
 						t.Fatalf("two submissions are alike: %s", key)
@@ -118,36 +119,6 @@ func TestLetters(t *testing.T) {
 	}
 }
 
-// TestDigest: who takes a large message apart and puts it together may write its header and its lines as he likes, but
-// what it holds stays.
-func TestDigest(t *testing.T) {
-	const message = "From: <a@x.example>\r\nTo: <b@x.example>\r\nSubject: s\r\nMessage-ID: <1@x>\r\nContent-Type: multipart/mixed; boundary=p\r\n\r\n" +
-		"--p\r\nContent-Type: text/plain\r\n\r\nlook\r\n--p\r\nContent-Disposition: attachment; filename=a.bin\r\nContent-Transfer-Encoding: base64\r\n\r\naGVs\r\nbG8=\r\n--p--\r\n"
-	for name, c := range map[string]struct {
-		old, new string
-		same     bool
-	}{
-		"untouched":             {"", "", true},
-		"another boundary":      {"p", "q", false}, // of everything: also of the addresses
-		"other lines":           {"aGVs\r\nbG8=", "aGVsbG8=", true},
-		"names":                 {"<a@x.example>", `"A" <a@x.example>`, true},
-		"another recipient":     {"b@x", "c@x", false},
-		"another subject":       {"Subject: s", "Subject: t", false},
-		"a byte of the file":    {"bG8=", "bG9=", true}, // the same byte, written in another way
-		"another file":          {"bG8=", "bG4=", false},
-		"another name":          {"a.bin", "b.bin", false},
-		"another text":          {"look", "lock", false},
-		"the file is missing":   {"Content-Disposition: attachment; filename=a.bin\r\nContent-Transfer-Encoding: base64\r\n\r\naGVs\r\nbG8=\r\n--p", "", false},
-		"a file that is a mess": {"aGVs", "a***", false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := digest([]byte(strings.ReplaceAll(message, c.old, c.new))) == digest([]byte(message)); got != c.same && c.old != "" {
-				t.Errorf("same: %v, want %v", got, c.same)
-			}
-		})
-	}
-}
-
 // TestOutcome: what became of a submission to two readers.
 func TestOutcome(t *testing.T) {
 	r := rowOf(t, "SMTP", "final dot, taken", cut)
@@ -155,7 +126,7 @@ func TestOutcome(t *testing.T) {
 	l.to, l.named = []string{reader(1), reader(2)}, 2
 	key := l.key(0)
 	whole := l.write(key)
-	answered := submission{letter: l, key: key, id: "7", digest: digest(whole)}
+	answered := submission{letter: l, key: key, id: "7", digest: stage.Digest(whole)}
 	unanswered, partial := answered, answered
 	unanswered.id = ""
 	partial.id, partial.partial = "", true
@@ -205,7 +176,7 @@ func TestCount(t *testing.T) {
 	for attempt, id := range []string{"", "", "7", "8"} {
 		key := l.key(attempt)
 		raw := l.write(key)
-		all = append(all, submission{letter: l, key: key, id: id, digest: digest(raw)})
+		all = append(all, submission{letter: l, key: key, id: id, digest: stage.Digest(raw)})
 		for _, to := range l.to {
 			found.add(to, raw)
 			found.add(to, raw)

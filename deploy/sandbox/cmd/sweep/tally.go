@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"mailporter/sandbox/internal/stage"
 	"mailporter/sandbox/mailstore"
 )
 
@@ -108,7 +109,7 @@ func (s *sweep) arrivals() (arrived, error) {
 }
 
 func (a arrived) add(to string, raw []byte) {
-	key, sum := keyOf(raw), digest(raw)
+	key, sum := keyOf(raw), stage.Digest(raw)
 	c := a[key]
 	if c == nil {
 		c = &copies{digest: sum, of: map[string]int{}}

@@ -18,7 +18,7 @@ type Count struct {
 	Expected, Arrived, Lost, Doubled, Altered int
 }
 
-// Arrivals compares the Maildirs with the letters, byte for byte. It remembers the files it has read: Maildir files never
+// Arrivals compares the Maildirs with the letters, byte for byte; Rebuilt ones by what they hold. It remembers the files it has read: Maildir files never
 // change.
 type Arrivals struct {
 	// BehindTrace ignores what real servers do to a letter: Return-Path and Received before its first header, and files
@@ -29,13 +29,17 @@ type Arrivals struct {
 
 	root     string // one Maildir a mailbox, named after its address
 	expected map[string]map[[sha256.Size]byte]int
-	seen     map[string][sha256.Size]byte // path -> sum
+	contents map[[sha256.Size]byte][sha256.Size]byte // Digest -> sum, of the Rebuilt
+	seen     map[string][sha256.Size]byte            // path -> sum
 }
 
 // Expect prepares to find the letters in one Maildir a mailbox under root.
 func Expect(root string, letters []Letter) *Arrivals {
-	a := &Arrivals{root: root, expected: map[string]map[[sha256.Size]byte]int{}, seen: map[string][sha256.Size]byte{}}
+	a := &Arrivals{root: root, expected: map[string]map[[sha256.Size]byte]int{}, contents: map[[sha256.Size]byte][sha256.Size]byte{}, seen: map[string][sha256.Size]byte{}}
 	for _, l := range letters {
+		if l.Rebuilt {
+			a.contents[Digest(l.Bytes)] = l.Sum
+		}
 		for _, to := range l.To {
 			if a.expected[to] == nil {
 				a.expected[to] = map[[sha256.Size]byte]int{}
@@ -139,8 +143,37 @@ func (a *Arrivals) sum(path string) ([sha256.Size]byte, error) {
 	if a.BehindTrace && !bytes.Contains(b, []byte("\r\n")) {
 		b = bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))
 	}
-	a.seen[path] = sha256.Sum256(b)
-	return a.seen[path], nil
+	sum := sha256.Sum256(b)
+	if same, known := a.contents[Digest(b)]; known {
+		sum = same
+	}
+	a.seen[path] = sum
+	return sum, nil
+}
+
+// BySender is what became of the letters at the last look, by who wrote them: Expected, Arrived (at each recipient), Lost
+// and Doubled (somebody has it more than once) count letters.
+func (a *Arrivals) BySender(letters []Letter) map[string]Count {
+	counts := map[string]Count{}
+	for _, l := range letters {
+		least, most := len(letters), 0
+		for _, to := range l.To {
+			n := a.expected[to][l.Sum]
+			least, most = min(least, n), max(most, n)
+		}
+		c := counts[l.From]
+		c.Expected++
+		if least > 0 {
+			c.Arrived++
+		} else {
+			c.Lost++
+		}
+		if most > 1 {
+			c.Doubled++
+		}
+		counts[l.From] = c
+	}
+	return counts
 }
 
 // Total adds up.

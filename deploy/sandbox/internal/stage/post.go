@@ -2,6 +2,7 @@ package stage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -15,7 +16,8 @@ import (
 // nothing.
 type Post struct {
 	Intake string
-	Pace   time.Duration // between two letters, so that tokens expire on the way
+	Routes map[string]string // the intakes of senders whose mail another worker takes
+	Pace   time.Duration     // between two letters, so that tokens expire on the way
 	Sent   atomic.Int64
 	Unsure atomic.Int64 // submissions without an answer: the letter may be in twice
 }
@@ -82,7 +84,7 @@ func (p *Post) deliver(ctx context.Context, l Letter) error {
 
 // once makes one attempt; handed says that the whole letter had left before the error.
 func (p *Post) once(l Letter) (handed bool, err error) {
-	c, err := smtp.Dial(p.Intake)
+	c, err := smtp.Dial(cmp.Or(p.Routes[l.From], p.Intake))
 	if err != nil {
 		return false, err
 	}

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -106,6 +108,35 @@ func TestArrivals(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBySender: a letter to two has arrived when both have it.
+func TestBySender(t *testing.T) {
+	root := t.TempDir()
+	letters := []Letter{
+		seal("a@x.example", []string{"b@x.example", "c@x.example"}, 1, 1, "run", "hidden", plainText),
+		seal("a@x.example", []string{"b@x.example"}, 1, 2, "run", "lost", plainText),
+		seal("b@x.example", []string{"a@x.example"}, 1, 3, "run", "doubled", plainText),
+		Attached("c@x.example", "a@x.example", 1000, 4, "run"),
+	}
+	letters[3].Rebuilt = true
+	if bytes.Contains(letters[0].Bytes, []byte("c@x.example")) {
+		t.Error("the header names who is hidden")
+	}
+	arrive(t, root, slices.Concat(letters[:1], letters[2:]), func(b []byte) []byte {
+		return bytes.Replace(b, []byte("Content-Type: application/octet-stream"), []byte("X-Anew: yes\r\nContent-Type: application/octet-stream"), 1)
+	})
+	copyFile(t, filepath.Join(root, "a@x.example", "new", "1"), func(b []byte) []byte { return b })
+	a := Expect(root, letters)
+	if _, err := a.Look(); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Count{
+		"a@x.example": {Expected: 2, Arrived: 1, Lost: 1}, "b@x.example": {Expected: 1, Arrived: 1, Doubled: 1}, "c@x.example": {Expected: 1, Arrived: 1},
+	}
+	if got := a.BySender(letters); !maps.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 
