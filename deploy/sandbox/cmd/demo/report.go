@@ -58,7 +58,7 @@ It is running; Ctrl-C ends it. Try, in another terminal (make grpcurl builds bin
   curl -s http://127.0.0.1:%[6]d/metrics | grep ^inbound_
   curl -s http://127.0.0.1:%[7]d/metrics | grep ^outbound_
   curl -s http://127.0.0.1:%[6]d/mailboxes
-  bin/brokerctl outbox list --worker 127.0.0.1:%[7]d     (127.0.0.1:%[10]d sends by EWS, 127.0.0.1:%[11]d by GRAPH)
+  bin/brokerctl outbox list --worker 127.0.0.1:%[7]d     # 127.0.0.1:%[10]d sends by EWS, 127.0.0.1:%[11]d by GRAPH
   curl -s http://127.0.0.1:%[7]d/outbox
   ls %[4]s/mail
 
