@@ -75,9 +75,10 @@ var sharedByEdges = []string{
 var only = map[string][]string{
 	"github.com/redis/go-redis/": {"mailporter/broker/internal/store/redis", "mailporter/workers/internal/state/redis", "mailporter/workers/internal/sink/stream",
 		"mailporter/kit/redisurl", "mailporter/kit/redistest", "mailporter/sandbox/cmd/fleet"},
-	"mailporter/gen/": {"mailporter/broker/internal/service", "mailporter/broker/internal/bench", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient", "mailporter/sandbox/cmd/demo"},
-	"google.golang.org/grpc": {"mailporter/broker/internal/service", "mailporter/broker/internal/bench", "mailporter/broker/cmd/broker", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient",
+	"mailporter/gen/": {"mailporter/broker/internal/service", "mailporter/broker/internal/bench", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient", "mailporter/workers/internal/intake/grpc",
 		"mailporter/sandbox/cmd/demo"},
+	"google.golang.org/grpc": {"mailporter/broker/internal/service", "mailporter/broker/internal/bench", "mailporter/broker/cmd/broker", "mailporter/broker/cmd/brokerctl", "mailporter/kit/tokenclient",
+		"mailporter/workers/internal/intake/grpc", "mailporter/sandbox/cmd/demo"},
 	"github.com/emersion/go-imap/": {"mailporter/workers/internal/imap", "mailporter/sandbox"},
 	"github.com/AzureAD/":          {"mailporter/broker/internal/grant/microsoft"},
 	"github.com/coreos/go-oidc/":   {"mailporter/broker/internal/serviceaccount"},
@@ -90,7 +91,7 @@ var modules = map[string][]string{
 	"mailporter/gen":     {},
 	"mailporter/kit":     {"mailporter/gen"},
 	"mailporter/broker":  {"mailporter/gen", "mailporter/kit"},
-	"mailporter/workers": {"mailporter/kit"},
+	"mailporter/workers": {"mailporter/gen", "mailporter/kit"},
 	"mailporter/sandbox": {"mailporter/gen", "mailporter/kit"},
 }
 
