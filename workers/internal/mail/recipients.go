@@ -89,3 +89,14 @@ func (f field) addresses() (all []string, err error) {
 	}
 	return all, nil
 }
+
+// Addresses are those in the value of a header field, folded or not, as an envelope writes them. The error is a *HeaderError
+// that names the field.
+func Addresses(name, value string) (all []string, err error) {
+	list, err := field{name, value}.addresses()
+	for _, a := range list {
+		quoted := (&mail.Address{Address: a}).String() // net/mail takes the quotes off, and envelopes want them
+		all = append(all, quoted[1:len(quoted)-1])
+	}
+	return all, err
+}
