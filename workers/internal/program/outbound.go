@@ -81,7 +81,7 @@ func (w *sending) serve(ctx context.Context, parts *sync.WaitGroup, stop context
 	sender := w.sender()
 	parts.Go(func() { sender.Run(ctx) })
 	parts.Go(func() {
-		if err := w.door(ctx, &senders); err != nil {
+		if err := w.doors(ctx, &senders); err != nil {
 			stop(fmt.Errorf("intake: %w", err))
 		}
 	})

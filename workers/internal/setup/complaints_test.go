@@ -75,8 +75,25 @@ func TestComplaints(t *testing.T) {
 		"sinks of fetchers": {Outbound, sending + withSinks, `4:8: sinks: is for workers that fetch mail; remove it from this file`},
 
 		"no way in":             {Outbound, "intake: {}", `intake.smtp: is missing: there would be no way in; write intake: {smtp: {listen: 127.0.0.1:2525}}`},
-		"way in by grpc":        {Outbound, "intake: {grpc: {}, smtp: {}}", `1:16: intake.grpc: is a way in that this version does not have; hand mail in by smtp`},
-		"way in by folder":      {Outbound, "intake: {folder: x, smtp: {}}", `intake.folder: is a way in that this version does not have`},
+		"way in misspelt":       {Outbound, "intake: {gprc: {}}", `1:10: intake.gprc: is no known option here; did you mean "grpc"?`},
+		"one port for two":      {Outbound, "intake: {smtp: {listen: '127.0.0.1:1'}, grpc: {listen: '127.0.0.1:1', insecure: true}}", `intake.grpc: listens at 127.0.0.1:1, as smtp does; give one of them another port`},
+		"grpc without tls":      {Outbound, "intake: {grpc: {}}", `intake.grpc.tls: is missing; write tls: {certificate: PEM, key: PEM, client-ca: PEM}, or insecure: true for a trial on loopback`},
+		"grpc without ca":       {Outbound, "intake: {grpc: {tls: {certificate: worker.pem, key: worker-key.pem}}}", `intake.grpc.tls.client-ca: is missing`},
+		"grpc in the clear":     {Outbound, "intake: {grpc: {listen: '0.0.0.0:9444', insecure: true}}", `intake.grpc.insecure: would let everybody who reaches 0.0.0.0:9444 send as any mailbox; remove it and write tls`},
+		"grpc in two ways":      {Outbound, "intake: {grpc: {insecure: true, tls: {certificate: worker.pem, key: worker-key.pem, client-ca: ca.pem}}}", `intake.grpc.insecure: contradicts tls; remove one of them`},
+		"grpc of unknown":       {Outbound, "intake: {grpc: {insecure: true, clients: [{identity: a}]}}", `intake.grpc.clients: cannot be told from others without tls`},
+		"clients without ca":    {Outbound, "intake: {smtp: {clients: [{identity: a}]}}", `intake.smtp.clients: cannot be told from others: no client certificates are asked for; write tls`},
+		"clients of nobody":     {Outbound, "intake: {smtp: {clients: []}}", `intake.smtp.clients: names nobody; name the clients, or remove it`},
+		"client without name":   {Outbound, "intake: {smtp: {clients: [{}]}}", `intake.smtp.clients[0].identity: is missing; write the SPIFFE URI`},
+		"client twice":          {Outbound, "intake: {grpc: {clients: [{identity: a}, {identity: a}]}}", `intake.grpc.clients[1].identity: "a" is given twice`},
+		"senders":               {Outbound, "intake: {folder: {path: x, senders: ['*@*.example']}}", `intake.folder.senders: "*@*.example" is no address and no *@DOMAIN; write a@example.com, or *@example.com`},
+		"sender without domain": {Outbound, "intake: {smtp: {users: [{user: a, password: {file: secret}, senders: [a]}]}}", `intake.smtp.users[0].senders: "a" is no address and no *@DOMAIN`},
+		"senders of nobody":     {Outbound, "intake: {folder: {path: x, senders: []}}", `intake.folder.senders: names no address; name some`},
+		"null-sender":           {Outbound, "intake: {grpc: {null-sender: me}}", `intake.grpc.null-sender: "me" is no mail address; name a mailbox`},
+		"folder without path":   {Outbound, "intake: {folder: {poll: '00:00:05'}}", `intake.folder.path: is missing; name the folder to drop files in`},
+		"folder is a file":      {Outbound, "intake: {folder: secret}", `1:18: intake.folder: HERE/secret is no folder; name a folder that the worker may write to`},
+		"folder not writable":   {Outbound, "intake: {folder: {path: /proc/1/fdinfo/x}}", `intake.folder.path: /proc`},
+		"poll":                  {Outbound, "intake: {folder: {path: x, poll: '00:00:00'}}", `intake.folder.poll: `},
 		"listen":                {Outbound, "intake: {smtp: {listen: here}}", `1:25: intake.smtp.listen: "here" is not host:port`},
 		"allow":                 {Outbound, "intake: {smtp: {allow: [10.0.0.0/33]}}", `1:24: intake.smtp.allow: "10.0.0.0/33" is no address range; write 10.1.0.0/16 or a single address`},
 		"allow everybody":       {Outbound, "intake: {smtp: {allow: ['::/0']}}", `1:24: warning: intake.smtp.allow: ::/0 lets everybody who reaches the listener send as any mailbox`},
@@ -109,7 +126,7 @@ func TestComplaints(t *testing.T) {
 // FuzzLoad: no file makes it panic, or show a secret, and a file without complaints is complete.
 func FuzzLoad(f *testing.F) {
 	for _, text := range []string{fetching, sending, "state: redis+cluster://:" + marker + "@a,b", "intake: {smtp: {users: [{}], allow: [x]}}", "sinks: {default: {webhook: 1}}", "sinks: {default: {lmtp: 'unix:/l'}, a: {redis-stream: s, redis: 'redis://h'}, b: {webhook: 'https://h'}}",
-		"broker: {address: 'dns://x', insecure: true}", "state: [file:x]", "retry: {give-up: '00:00:01'}"} {
+		"broker: {address: 'dns://x', insecure: true}", "state: [file:x]", "retry: {give-up: '00:00:01'}", broker + "state: file:s\nintake: {folder: {path: x, senders: [a]}, grpc: {insecure: true, clients: [{identity: a}]}}"} {
 		f.Add([]byte(text), false)
 		f.Add([]byte(text), true)
 	}
@@ -129,7 +146,7 @@ func FuzzLoad(f *testing.F) {
 		if c.Broker.Address == "" || (c.State.Folder == "") == (c.State.Redis == "") {
 			t.Fatalf("no complaint about %q: %+v", text, c)
 		}
-		if kind == Inbound && c.Sinks["default"] == (Sink{}) || kind == Outbound && c.Intake.Listen == "" {
+		if kind == Inbound && c.Sinks["default"] == (Sink{}) || kind == Outbound && !c.Sends() {
 			t.Fatalf("no complaint about %q: %+v", text, c)
 		}
 	})

@@ -16,7 +16,6 @@ import (
 
 	"mailporter/kit/config"
 	"mailporter/kit/daemon"
-	"mailporter/kit/secret"
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/wire"
 )
@@ -38,27 +37,8 @@ type Config struct {
 	Admin  string // listen address of HTTP: /metrics /livez /readyz; empty = none
 	Roots  *x509.CertPool
 	Sinks  map[string]Sink // by name; one is called default
-	Intake SMTPIntake
+	Intake Intake
 	Retry  Retry
-}
-
-// SMTPIntake is the submission listener.
-type SMTPIntake struct {
-	Listen            string
-	Hostname          string
-	TLS               daemon.TLSFiles // Certificate empty = none; CA empty = no client certificates
-	ImplicitTLS       bool
-	Allow             []netip.Prefix // who may submit without login; nil = loopback
-	Users             []User
-	MaximumSize       int64
-	MaximumRecipients int
-	NullSender        string // the mailbox that sends what has no sender; empty: refused
-}
-
-// User may submit after AUTH.
-type User struct {
-	Name     string
-	Password secret.Ref
 }
 
 // Retry says how long a message is tried.
@@ -104,7 +84,9 @@ func read(root *config.Map, kind Kind) Config {
 func (c Config) Fetches() bool { return c.Sinks != nil }
 
 // Sends says whether the file is for a worker that sends mail.
-func (c Config) Sends() bool { return c.Intake.Listen != "" }
+func (c Config) Sends() bool {
+	return c.Intake.SMTP != nil || c.Intake.GRPC != nil || c.Intake.Folder != nil
+}
 
 // refuse complains about options of the other half, which would have no effect here.
 func refuse(root *config.Map, why string, options ...string) {

@@ -16,6 +16,7 @@ import (
 	"mailporter/kit/config"
 	"mailporter/kit/daemon"
 	"mailporter/kit/redistest"
+	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/wire"
 )
@@ -161,7 +162,8 @@ intake:
     tls: {certificate: worker.pem, key: worker-key.pem, client-ca: ca.pem}
     implicit-tls: true
     allow: [10.1.2.3/16, "::1"]
-    users: [{user: app, password: {file: secret}}]
+    users: [{user: app, password: {file: secret}, senders: ["*@contoso.example", a@old.example]}]
+    clients: [{identity: "spiffe://mail.example/crm"}, {identity: scanner, senders: scanner@contoso.example}]
     maximum-size: 25M
     maximum-recipients: 50
     null-sender: bounces@contoso.example
@@ -169,8 +171,8 @@ intake:
 	if c.State.Redis != "redis+sentinel://a:1,b:2/3?master=m" || c.State.Password.Reveal() != marker || c.Retry.GiveUp != 48*time.Hour {
 		t.Errorf("%+v", c)
 	}
-	in := c.Intake
-	if in.Listen != "127.0.0.1:2525" || in.Hostname != "relay.example" || !in.ImplicitTLS || in.MaximumSize != 25<<20 || in.MaximumRecipients != 50 || in.NullSender != "bounces@contoso.example" {
+	in := c.Intake.SMTP
+	if in.Listen != "127.0.0.1:2525" || c.Intake.Hostname != "relay.example" || !in.ImplicitTLS || in.Rules.MaxSize != 25<<20 || in.Rules.MaxRecipients != 50 || in.Rules.NullSender != "bounces@contoso.example" {
 		t.Errorf("intake %+v", in)
 	}
 	if in.TLS.Certificate == "" || in.TLS.Key == "" || in.TLS.CA != filepath.Join(dir, "ca.pem") {
@@ -179,16 +181,48 @@ intake:
 	if want := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("::1/128")}; !reflect.DeepEqual(in.Allow, want) {
 		t.Errorf("allow %v", in.Allow)
 	}
-	if len(in.Users) != 1 || in.Users[0].Name != "app" {
+	if len(in.Users) != 1 || in.Users[0].Name != "app" || len(in.Users[0].Senders) != 2 {
 		t.Errorf("users %v", in.Users)
+	}
+	if want := (intake.Clients{{Name: "spiffe://mail.example/crm"}, {Name: "scanner", Senders: []string{"scanner@contoso.example"}}}); !reflect.DeepEqual(in.Clients, want) {
+		t.Errorf("clients %v", in.Clients)
+	}
+	if c.Intake.GRPC != nil || c.Intake.Folder != nil || !c.Sends() || c.Fetches() {
+		t.Errorf("%+v", c.Intake)
+	}
+}
+
+// TestDoors: each of the ways in alone, and all of them.
+func TestDoors(t *testing.T) {
+	dir := folder(t)
+	rules := intake.Rules{}.WithDefaults()
+	for name, tc := range map[string]struct {
+		text string
+		want Intake
+	}{
+		"grpc":    {"{grpc: {tls: {certificate: worker.pem, key: worker-key.pem, client-ca: ca.pem}, clients: [{identity: crm}], maximum-size: 1M}}", Intake{GRPC: &GRPCIntake{Rules: intake.Rules{MaxSize: 1 << 20}.WithDefaults(), Listen: "127.0.0.1:9444", Clients: intake.Clients{{Name: "crm"}}, TLS: daemon.TLSFiles{Certificate: filepath.Join(dir, "worker.pem"), Key: filepath.Join(dir, "worker-key.pem"), CA: filepath.Join(dir, "ca.pem")}}}},
+		"a trial": {"{grpc: {listen: 'localhost:1', insecure: true}}", Intake{GRPC: &GRPCIntake{Rules: rules, Listen: "localhost:1"}}},
+		"folder":  {"{folder: drop}", Intake{Folder: &FolderIntake{Rules: rules, Path: filepath.Join(dir, "drop"), Poll: time.Second}}},
+		"more of it": {"{folder: {path: drop, poll: '00:00:05', senders: a@b, null-sender: c@d}}", Intake{Folder: &FolderIntake{Rules: intake.Rules{NullSender: "c@d"}.WithDefaults(),
+			Path: filepath.Join(dir, "drop"), Poll: 5 * time.Second, Senders: []string{"a@b"}}}},
+		"nobody without login": {"{smtp: {allow: []}}", Intake{SMTP: &SMTPIntake{Rules: rules, Listen: "127.0.0.1:2525", Allow: []netip.Prefix{}}}},
+		"all":                  {"{smtp: {}, grpc: {insecure: true}, folder: /tmp/drop}", Intake{SMTP: &SMTPIntake{Rules: rules, Listen: "127.0.0.1:2525"}, GRPC: &GRPCIntake{Rules: rules, Listen: "127.0.0.1:9444"}, Folder: &FolderIntake{Rules: rules, Path: "/tmp/drop", Poll: time.Second}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := mustLoad(t, dir, broker+"state: file:state\nintake: "+tc.text+"\n", Outbound)
+			tc.want.Hostname = hostname()
+			if !reflect.DeepEqual(c.Intake, tc.want) || !c.Sends() {
+				t.Errorf("%+v %+v %+v", c.Intake.SMTP, c.Intake.GRPC, c.Intake.Folder)
+			}
+		})
 	}
 }
 
 func TestDefaults(t *testing.T) {
 	c := mustLoad(t, folder(t), sending, Outbound)
-	in := c.Intake
-	if in.Listen != "127.0.0.1:2525" || in.Hostname == "" || in.Allow != nil || in.MaximumSize != defaultSize ||
-		in.MaximumRecipients != defaultRecipients || in.TLS.Certificate != "" || c.Retry.GiveUp != defaultGiveUp || c.Admin != "" {
+	in := c.Intake.SMTP
+	if in.Listen != "127.0.0.1:2525" || c.Intake.Hostname == "" || in.Allow != nil || in.Rules.MaxSize != defaultSize ||
+		in.Rules.MaxRecipients != defaultRecipients || in.TLS.Certificate != "" || c.Retry.GiveUp != defaultGiveUp || c.Admin != "" {
 		t.Errorf("%+v", c)
 	}
 }
