@@ -36,6 +36,8 @@ func TestCorrespondentsStayOutOfTheLog(t *testing.T) {
 			`, is invalid.</MessageText><ResponseCode>ErrorInvalidRecipients</ResponseCode></M></ResponseMessages></A></Body></Envelope>`})
 }
 
+func TestReports(t *testing.T) { programtest.Reported(t, both) }
+
 func address(sb *sandbox.Sandbox) string {
 	u, err := url.Parse(sb.EWSURL())
 	if err != nil {

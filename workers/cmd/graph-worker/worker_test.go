@@ -34,3 +34,5 @@ func TestCorrespondentsStayOutOfTheLog(t *testing.T) {
 	programtest.KeepsQuiet(t, both, fault.Rule{Target: fault.Graph, Step: "send", Action: fault.Reply, Status: 400,
 		Body: `{"error": {"code": "ErrorInvalidRecipients", "message": "At least one recipient isn't valid., '` + programtest.Correspondents[2] + `'"}}`})
 }
+
+func TestReports(t *testing.T) { programtest.Reported(t, both) }

@@ -151,8 +151,6 @@ var statuses = map[string]string{
 	"UTF8_NOT_OFFERED":      "5.6.7",
 	"LONE_LINE_END":         "5.6.0",
 	"CONTENT_INVALID":       "5.6.0",
-	"HEADER_RECIPIENTS":     "5.6.0",
-	"HEADER_NAMES_OTHERS":   "5.6.0",
 	"RECIPIENTS_INVALID":    "5.1.3",
 	"SEND_AS_DENIED":        "5.7.1",
 }

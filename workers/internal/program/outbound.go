@@ -12,6 +12,7 @@ import (
 	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/redact"
+	"mailporter/workers/internal/report"
 	"mailporter/workers/internal/setup"
 )
 
@@ -104,7 +105,8 @@ func (w *sending) sender() *outbound.Sender {
 		Ledger:    w.ledger,
 		Transport: func(s tokenclient.Settings) (outbound.Transport, error) { return w.Transport(w.config, w.broker, s) },
 		SentItems: w.sentItems,
-		Options:   outbound.Options{GiveUp: w.config.Retry.GiveUp},
+		Reporter:  w.reporter(),
+		Options:   outbound.Options{GiveUp: w.config.Retry.GiveUp, DelayAfter: w.config.Reports.DelayAfter},
 		Log:       w.frame.Log,
 		Metrics:   outbound.NewMetrics(w.frame.Metrics, w.outbox),
 		Board:     w.board,
@@ -119,4 +121,12 @@ func (w *sending) sentItems(s tokenclient.Settings) (outbound.SentFinder, error)
 		return nil, nil
 	}
 	return w.SentItems(w.config, w.broker, s.SentItemsSide(), s.Outbound.SentItems.Folder)
+}
+
+// reporter writes what senders are told; nil: they are told nothing.
+func (w *sending) reporter() outbound.Reporter {
+	if !w.config.Reports.Wanted {
+		return nil
+	}
+	return report.Writer{Hostname: w.config.Intake.Hostname, To: w.config.Reports.Address}
 }

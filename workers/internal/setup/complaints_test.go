@@ -108,6 +108,11 @@ func TestComplaints(t *testing.T) {
 		"client-ca":             {Outbound, "intake: {smtp: {tls: {certificate: worker.pem, key: worker-key.pem, client-ca: no.pem}}}", `intake.smtp.tls.client-ca: HERE/no.pem is not PEM`},
 		"size":                  {Outbound, "intake: {smtp: {maximum-size: huge}}", `1:31: intake.smtp.maximum-size: "huge" is not a size`},
 		"recipients":            {Outbound, "intake: {smtp: {maximum-recipients: 0}}", `1:37: intake.smtp.maximum-recipients: "0" is not a whole number from 1 to 100000`},
+		"reports to nobody":     {Outbound, "reports: {delay-after: '01:00:00'}", `1:10: reports.to: is missing; write sender, an address, or none`},
+		"reports to no address": {Outbound, "reports: {to: postmaster}", `1:15: reports.to: "postmaster" is no address; write sender, an address, or none`},
+		"reports to a name":     {Outbound, "reports: {to: 'Post <p@x.example>'}", `reports.to: "Post <p@x.example>" is no address`},
+		"delay-after":           {Outbound, "reports: {to: sender, delay-after: 4h}", `1:36: reports.delay-after: "4h" is not a time of the form hh:mm:ss`},
+		"reports of fetchers":   {Inbound, fetching + "reports: {to: sender}", `4:10: reports: is for workers that send mail; remove it from this file`},
 		"give-up":               {Outbound, "retry: {give-up: 5d}", `1:18: retry.give-up: "5d" is not a time of the form hh:mm:ss`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,7 +131,7 @@ func TestComplaints(t *testing.T) {
 // FuzzLoad: no file makes it panic, or show a secret, and a file without complaints is complete.
 func FuzzLoad(f *testing.F) {
 	for _, text := range []string{fetching, sending, "state: redis+cluster://:" + marker + "@a,b", "intake: {smtp: {users: [{}], allow: [x]}}", "sinks: {default: {webhook: 1}}", "sinks: {default: {lmtp: 'unix:/l'}, a: {redis-stream: s, redis: 'redis://h'}, b: {webhook: 'https://h'}}",
-		"broker: {address: 'dns://x', insecure: true}", "state: [file:x]", "retry: {give-up: '00:00:01'}", broker + "state: file:s\nintake: {folder: {path: x, senders: [a]}, grpc: {insecure: true, clients: [{identity: a}]}}"} {
+		"broker: {address: 'dns://x', insecure: true}", "state: [file:x]", "retry: {give-up: '00:00:01'}", "reports: {to: x, delay-after: 1}", broker + "state: file:s\nintake: {folder: {path: x, senders: [a]}, grpc: {insecure: true, clients: [{identity: a}]}}"} {
 		f.Add([]byte(text), false)
 		f.Add([]byte(text), true)
 	}

@@ -26,7 +26,7 @@ type Kind int
 // The halves.
 const (
 	Inbound  Kind = iota // fetches mail: sinks
-	Outbound             // sends mail: intake, retry
+	Outbound             // sends mail: intake, retry, reports
 	Both                 // fetches if there are sinks, sends if there is an intake
 )
 
@@ -39,6 +39,8 @@ type Config struct {
 	Sinks  map[string]Sink // by name; one is called default
 	Intake Intake
 	Retry  Retry
+
+	Reports Reports
 }
 
 // Retry says how long a message is tried.
@@ -73,8 +75,9 @@ func read(root *config.Map, kind Kind) Config {
 	if sends {
 		c.Intake = readIntake(root)
 		c.Retry = readRetry(root.Map("retry"))
+		c.Reports = readReports(root)
 	} else {
-		refuse(root, "is for workers that send mail", "intake", "retry")
+		refuse(root, "is for workers that send mail", "intake", "retry", "reports")
 	}
 	root.Done()
 	return c
