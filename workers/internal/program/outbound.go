@@ -128,5 +128,5 @@ func (w *sending) reporter() outbound.Reporter {
 	if !w.config.Reports.Wanted {
 		return nil
 	}
-	return report.Writer{Hostname: w.config.Intake.Hostname, To: w.config.Reports.Address}
+	return report.Writer{Hostname: w.config.Intake.Hostname, To: w.config.Reports.Address, Name: w.config.Reports.Name}
 }

@@ -3,7 +3,7 @@ package report
 import (
 	"bytes"
 	"cmp"
-	"fmt"
+	"mime"
 	"mime/multipart"
 	"mime/quotedprintable"
 	"net/textproto"
@@ -18,6 +18,7 @@ import (
 type Writer struct {
 	Hostname string // of the machine that reports
 	To       string // the address that gets all reports; empty: each goes to the return path of its message
+	Name     string // what reports call their sender, beside the mailbox's address
 }
 
 var _ outbound.Reporter = Writer{}
@@ -76,7 +77,7 @@ var subjects = map[outbound.Action]string{outbound.Failed: "Failure", outbound.D
 
 func (w Writer) header(n outbound.Notice, to string, o original, boundary string) []field {
 	all := []field{
-		{"From", fmt.Sprintf(`"Mail Delivery System" <%s>`, line(n.Job.Mailbox))},
+		{"From", phrase(w.Name) + "<" + line(n.Job.Mailbox) + ">"},
 		{"To", "<" + line(to) + ">"},
 		{"Subject", "Delivery Status Notification (" + subjects[n.Action] + ")"},
 		{"Date", date(n.Attempted)},
@@ -122,6 +123,18 @@ func (p part) writeTo(form *multipart.Writer) error {
 		return err
 	}
 	return q.Close()
+}
+
+// phrase is a name before an address: RFC 5322 section 3.4, RFC 2047 section 5.
+func phrase(name string) string {
+	name = line(name)
+	switch {
+	case name == "":
+		return ""
+	case !ascii(name):
+		return mime.QEncoding.Encode("utf-8", name) + " "
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `" `
 }
 
 // date is RFC 5322 section 3.3.

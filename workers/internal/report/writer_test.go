@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 const support = "support@contoso.example"
 
 var (
-	writer   = report.Writer{Hostname: "relay.example"}
+	writer   = report.Writer{Hostname: "relay.example", Name: "Mail Delivery System"}
 	accepted = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 	letter   = mail.Bytes("From: <support@contoso.example>\r\nTo: <ann@elsewhere.example>\r\nMessage-ID: <1@crm.example>\r\nSubject: Your order\r\n\r\nHello Ann,\r\n.\r\n")
 )
@@ -126,7 +126,7 @@ func TestReports(t *testing.T) {
 
 // TestWhereItGoes: to the return path, or to the address that gets all of them.
 func TestWhereItGoes(t *testing.T) {
-	for want, w := range map[string]report.Writer{"orders@contoso.example": writer, "post@contoso.example": {Hostname: "relay.example", To: "post@contoso.example"}} {
+	for want, w := range map[string]report.Writer{"orders@contoso.example": writer, "post@contoso.example": {Hostname: "relay.example", Name: "Mail Delivery System", To: "post@contoso.example"}} {
 		e, message := write(t, w, gone(""), letter)
 		if e.From != support || len(e.Recipients) != 1 || e.Recipients[0].Address != want || e.EightBit || e.UTF8 {
 			t.Errorf("envelope %+v", e)
@@ -134,6 +134,21 @@ func TestWhereItGoes(t *testing.T) {
 		r, err := reporttest.Parse(message)
 		if err != nil || r.Header.Get("To") != "<"+want+">" || r.Header.Get("From") != `"Mail Delivery System" <`+support+">" {
 			t.Errorf("%v, header %v", err, r.Header)
+		}
+	}
+}
+
+// TestName: whatever a report calls its sender, it comes from the mailbox's address.
+func TestName(t *testing.T) {
+	for _, name := range []string{"", "Post", `The "post", \ office`, "Poststelle Süd", "a, b <eve@x.example>"} {
+		_, message := write(t, report.Writer{Hostname: "relay.example", Name: name}, gone(""), letter)
+		r, err := reporttest.Parse(message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, err := r.Header.AddressList("From")
+		if err != nil || len(from) != 1 || from[0].Name != name || from[0].Address != support {
+			t.Errorf("%q: %v, %v", name, from, err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 type Reports struct {
 	Wanted     bool
 	Address    string        // gets all of them; empty: each goes to the sender of its message
+	Name       string        // what reports call their sender
 	DelayAfter time.Duration // age of a waiting message at which that is told; 0 = never
 }
 
@@ -25,7 +26,7 @@ func readReports(root *config.Map) Reports {
 	}
 	const remedy = "write sender, an address, or none"
 	to := m.Require("to", remedy)
-	r := Reports{Wanted: to != "none", DelayAfter: m.Clock("delay-after", defaultDelay, 0, 30*24*time.Hour)}
+	r := Reports{Wanted: to != "none", Name: m.Text("name", "Mail Delivery System"), DelayAfter: m.Clock("delay-after", defaultDelay, 0, 30*24*time.Hour)}
 	if to != "none" && to != "sender" {
 		r.Address = to
 	}

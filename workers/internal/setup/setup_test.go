@@ -220,12 +220,13 @@ func TestDoors(t *testing.T) {
 
 // TestReports: nobody is told without the section.
 func TestReports(t *testing.T) {
+	const name = "Mail Delivery System"
 	for text, want := range map[string]Reports{
 		"":                                    {},
-		"reports: {to: none}":                 {DelayAfter: 4 * time.Hour},
-		"reports: {to: sender}":               {Wanted: true, DelayAfter: 4 * time.Hour},
-		"reports: {to: postmaster@x.example}": {Wanted: true, Address: "postmaster@x.example", DelayAfter: 4 * time.Hour},
-		"reports: {to: sender, delay-after: '00:00:00'}": {Wanted: true},
+		"reports: {to: none}":                 {Name: name, DelayAfter: 4 * time.Hour},
+		"reports: {to: sender}":               {Wanted: true, Name: name, DelayAfter: 4 * time.Hour},
+		"reports: {to: postmaster@x.example}": {Wanted: true, Name: name, Address: "postmaster@x.example", DelayAfter: 4 * time.Hour},
+		"reports: {to: sender, delay-after: '00:00:00', name: Post}": {Wanted: true, Name: "Post"},
 	} {
 		if c := mustLoad(t, folder(t), sending+text, Outbound); c.Reports != want {
 			t.Errorf("%q: %+v, want %+v", text, c.Reports, want)
