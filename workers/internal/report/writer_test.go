@@ -297,6 +297,17 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// TestRepliesBeyondASCII: programs get what ASCII can hold of it, people the whole.
+func TestRepliesBeyondASCII(t *testing.T) {
+	r := parsed(t, notice(outbound.Failed, refused("ann@elsewhere.example", "5.1.1", "550 5.1.1 kein Empfänger")), letter)
+	if got := r.Recipients[0].Get("Diagnostic-Code"); got != "smtp; 550 5.1.1 kein Empf?nger" || r.StatusType != "message/delivery-status" {
+		t.Errorf("%s: %q", r.StatusType, got)
+	}
+	if !strings.Contains(r.Text, "kein Empfänger") {
+		t.Errorf("text %q", r.Text)
+	}
+}
+
 // TestUnspeakable: what cannot be repeated is left out, and forges no fields.
 func TestUnspeakable(t *testing.T) {
 	for name, alter := range map[string]func(*outbound.Notice){
