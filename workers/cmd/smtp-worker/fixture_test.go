@@ -79,7 +79,7 @@ func startSandbox(t *testing.T) *sandbox.Sandbox {
 		TokenLife: 3 * time.Second,
 		Tenants: []sandbox.Tenant{{
 			ID: tenant, Domains: []string{"contoso.example"}, Users: users,
-			Apps: []sandbox.App{{ClientID: "app", Roles: []string{"SMTP.SendAsApp", "IMAP.AccessAsApp"}, Mailboxes: []string{"*"}}},
+			Apps: []sandbox.App{{ClientID: "app", Roles: []string{"SMTP.SendAsApp", "IMAP.AccessAsApp", "Mail.ReadWrite", "full_access_as_app"}, Mailboxes: []string{"*"}}},
 		}},
 	})
 	if err != nil {

@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/smtp"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/sandbox"
 	"mailporter/sandbox/fault"
+	"mailporter/sandbox/idp"
 	"mailporter/workers/internal/program/programtest"
 )
 
@@ -23,24 +25,16 @@ const password = "pass-word-marker-7712"
 // askable lets the worker look among the mailboxes' sent mail over IMAP. changes are made to the side that sends.
 func (w *world) askable(t *testing.T, unknown tokenclient.OnUnknown, changes ...func(outbound *tokenclient.Settings)) {
 	t.Helper()
-	_, port, err := net.SplitHostPort(w.sandbox.IMAPAddr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := settings(t, w.sandbox)
+	n, all := portOf(t, "imap://"+w.sandbox.IMAPAddr()), settings(t, w.sandbox)
 	for i, out := range all {
 		in := out
 		in.Direction, in.Protocol, in.Outbound = tokenclient.Inbound, tokenclient.IMAP, tokenclient.OutboundSettings{}
 		in.Endpoint.Port, in.Endpoint.Security = n, tokenclient.TLS
 		all[i].Outbound.OnUnknown = unknown
+		all[i].Outbound.SentItems = &tokenclient.SentItems{Protocol: tokenclient.IMAP, Endpoint: in.Endpoint, Margin: in.Margin}
 		for _, change := range changes {
 			change(&all[i])
 		}
-		all[i].Outbound.SentItems = &tokenclient.SentItems{Protocol: tokenclient.IMAP, Endpoint: in.Endpoint, Margin: in.Margin}
 		all = append(all, in)
 	}
 	w.broker.SetMailboxes(all...)
@@ -77,6 +71,57 @@ func (w *world) reason(t *testing.T) (state, reason string) {
 }
 
 func (w *world) emptyOutbox() bool { return strings.TrimSpace(w.ask("/outbox")) == "[]" }
+
+// TestEveryWayToLook: whatever the mailbox is read by shows what was sent.
+func TestEveryWayToLook(t *testing.T) {
+	for protocol, c := range map[tokenclient.Protocol]struct {
+		url      func(*sandbox.Sandbox) string
+		audience string
+		role     string
+	}{
+		tokenclient.Graph: {(*sandbox.Sandbox).GraphURL, idp.Graph, "Mail.ReadWrite"},
+		tokenclient.EWS:   {(*sandbox.Sandbox).EWSURL, idp.Outlook365, "full_access_as_app"},
+	} {
+		t.Run(protocol.String(), func(t *testing.T) {
+			w := newWorld(t)
+			w.askable(t, tokenclient.HoldUnknown, func(s *tokenclient.Settings) {
+				to := s.Outbound.SentItems
+				to.Protocol, to.Endpoint.Mechanism, to.Endpoint.Impersonate = protocol, tokenclient.Bearer, protocol == tokenclient.EWS
+				to.Endpoint.Port = portOf(t, c.url(w.sandbox))
+			})
+			w.broker.OnMint(func(a tokenclient.Ask) (string, time.Time, error) {
+				if a.Direction == tokenclient.Outbound {
+					return w.mint(a)
+				}
+				token, claims, err := w.sandbox.Issuer().Access(idp.Claims{Tenant: tenant, Client: "app", Audience: c.audience, Roles: []string{c.role}})
+				return token, claims.Expires, err
+			})
+			w.sandbox.Faults().Add(fault.Rule{Target: fault.SMTP, Step: "accepted", Action: fault.LoseAnswer, Count: 1})
+			stop := programtest.Start(t, worker.App(), w.dir, io.Discard)
+			defer stop()
+			programtest.WaitFor(t, "readiness", func() bool { return w.ask("/readyz") != "" })
+			w.post(t, "Message-ID: <it's@contoso.example>\r\n")
+			programtest.WaitFor(t, "the message", func() bool { return w.came(t) == 1 })
+			programtest.WaitFor(t, "an empty outbox", w.emptyOutbox)
+			if n := w.came(t); n != 1 {
+				t.Errorf("it came %d times", n)
+			}
+		})
+	}
+}
+
+func portOf(t *testing.T, address string) int {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(u.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
 
 // TestLostAnswer: the server took the message and its answer was lost. The copy in Sent Items tells, so nobody gets it twice.
 func TestLostAnswer(t *testing.T) {

@@ -204,6 +204,38 @@ func TestALookThatFails(t *testing.T) {
 	})
 }
 
+// TestFindersComeAndGo: one for each mailbox that sends in one step; it is closed with the mailbox. Without one mail goes out
+// all the same.
+func TestFindersComeAndGo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c, f, made := &cabinet{}, newFar(), 0
+		s := &outbound.Sender{Protocol: "SMTP", Outbox: &outboundtest.Memory{}, Log: quiet, Board: &outbound.Board{},
+			Transport: func(s tokenclient.Settings) (outbound.Transport, error) {
+				if s.Mailbox == sales {
+					return drafter{&desk{}}, nil
+				}
+				return transport{f, s.Mailbox}, nil
+			},
+			SentItems: func(s tokenclient.Settings) (outbound.SentFinder, error) {
+				if made++; s.Outbound.PoolSize == 9 {
+					return c, errors.New("no such folder")
+				}
+				return c, nil
+			}}
+		s.Set([]tokenclient.Settings{settings(support, 1), settings(sales, 1)})
+		if made != 1 {
+			t.Errorf("%d finders for one mailbox without drafts", made)
+		}
+		s.Set([]tokenclient.Settings{settings(support, 9)})
+		if made != 2 || c.closed != 1 {
+			t.Errorf("%d made, %d closed", made, c.closed)
+		}
+		if s.Set(nil); c.closed != 1 || f.closed != 2 {
+			t.Errorf("closed: %d finders, %d transports", c.closed, f.closed)
+		}
+	})
+}
+
 // TestOldCopies: a copy of before is no copy of this message, though it has its Message-ID.
 func TestOldCopies(t *testing.T) {
 	for name, c := range map[string]struct {
