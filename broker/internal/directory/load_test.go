@@ -257,6 +257,27 @@ mailboxes:
 	}
 }
 
+// TestSentItemsByDefault: where it means nothing nobody is bothered with it.
+func TestSentItemsByDefault(t *testing.T) {
+	c, complaints := newSite(t).load(`
+defaults:
+  smtp-client: {sent-items: auto, server: mail.example, password: {file: ../pass}}
+mailboxes:
+  - {address: a@x.org, pop-client: {type: IMAP, server: mail.example, password: {file: ../pass}}, smtp-client: {server-type: SMTP}}
+  - {address: b@x.org, pop-client: {type: POP3, server: mail.example, password: {file: ../pass}}, smtp-client: {server-type: SMTP}}
+  - {address: c@x.org, smtp-client: {server-type: SMTP}}
+  - {address: d@x.org, pop-client: {type: IMAP, server: mail.example, password: {file: ../pass}}, smtp-client: {server-type: SMTP, sent-items: none}}
+`)
+	if len(complaints) > 0 {
+		t.Error(complaints)
+	}
+	for address, want := range map[string]bool{"a@x.org": true, "b@x.org": false, "c@x.org": false, "d@x.org": false} {
+		if got := c.Find(address).Outbound.Post.SentItems; (got != nil) != want {
+			t.Errorf("%s: %+v", address, got)
+		}
+	}
+}
+
 func TestWhatMayBeSent(t *testing.T) {
 	const minute, day = time.Minute, 24 * time.Hour
 	exchange := []Limit{{"messages", 30, minute}, {"recipients", 10_000, day}}
