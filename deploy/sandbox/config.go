@@ -84,12 +84,16 @@ type Ports struct {
 type Limits struct {
 	// SMTPConnections is how many a mailbox may have at a time; default 3, -1 is any number.
 	SMTPConnections int `yaml:"smtp-connections"`
-	// MessagesPerMinute is how many a mailbox may send; more are delayed. Exchange Online: 30. 0 is any number.
+	// MessagesPerMinute is how many a mailbox may send, over all protocols together; more are delayed. Exchange Online: 30. 0 is any number.
 	MessagesPerMinute int `yaml:"messages-per-minute"`
+	// RecipientsPerDay is how many a mailbox may write to in 24 hours; more are refused. Exchange Online: 10,000. 0 is any number.
+	RecipientsPerDay int `yaml:"recipients-per-day"`
 	// IMAPConnections is how many a mailbox may have at a time; 0 is any number.
 	IMAPConnections int `yaml:"imap-connections"`
 	// GraphRequests is how many a mailbox takes at a time from one application; default 4, -1 is any number.
 	GraphRequests int `yaml:"graph-requests"`
+	// GraphUploads is how many bytes one application may bring into a mailbox within five minutes; default 150 MiB, -1 is any number.
+	GraphUploads int64 `yaml:"graph-uploads"`
 	// EWSRequests is how many a mailbox takes at a time; default 27, -1 is any number.
 	EWSRequests int `yaml:"ews-requests"`
 	// MessageSize is the largest message that SMTP and EWS take, in bytes; default 150 MiB.
@@ -110,8 +114,9 @@ func (c Config) withDefaults() Config {
 	set(&c.Limits.GraphRequests, 4)
 	set(&c.Limits.EWSRequests, 27)
 	set(&c.Limits.MessageSize, 150<<20)
+	set(&c.Limits.GraphUploads, 150<<20)
 	c.Limits.SMTPConnections, c.Limits.GraphRequests = max(c.Limits.SMTPConnections, 0), max(c.Limits.GraphRequests, 0)
-	c.Limits.EWSRequests = max(c.Limits.EWSRequests, 0)
+	c.Limits.EWSRequests, c.Limits.GraphUploads = max(c.Limits.EWSRequests, 0), max(c.Limits.GraphUploads, 0)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

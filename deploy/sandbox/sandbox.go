@@ -21,8 +21,10 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"mailporter/sandbox/admin"
+	"mailporter/sandbox/allowance"
 	"mailporter/sandbox/ewsd"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/graphd"
@@ -42,6 +44,7 @@ type Sandbox struct {
 	issuer    *idp.Issuer
 	store     *mailstore.Store
 	faults    *fault.Plan
+	sending   *allowance.Sending // of Exchange's mailboxes, over all protocols
 	identity  *idp.Server
 	imap      [2]*imapd.Server // Exchange, Gmail
 	pop3      [2]*pop3d.Server
@@ -62,6 +65,7 @@ func Start(c Config) (*Sandbox, error) {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
 	s := &Sandbox{config: c.withDefaults(), faults: &fault.Plan{}, listeners: map[string]net.Listener{}}
+	s.sending = allowance.New(s.config.Limits.MessagesPerMinute, s.config.Limits.RecipientsPerDay)
 	for _, step := range []func() error{s.openState, s.makeMailboxes, s.listen, s.startIdentity, s.startMail, s.startGraph, s.startEWS, s.startAdmin} {
 		if err := step(); err != nil {
 			return nil, errors.Join(fmt.Errorf("sandbox: %w", err), s.Close())
@@ -182,9 +186,13 @@ func (s *Sandbox) startMail() error {
 		s.serve(name, server.Serve, server.Close)
 	}
 	for i, name := range []string{"smtp", "gmail-smtp"} {
+		sending := s.sending
+		if smtpd.Provider(i) == smtpd.Gmail { // another company
+			sending = allowance.New(c.Limits.MessagesPerMinute, c.Limits.RecipientsPerDay)
+		}
 		server := smtpd.New(smtpd.Config{
 			Provider: smtpd.Provider(i), TLS: secure, Directory: s.directory, Issuer: s.issuer, Store: s.store,
-			Faults: s.faults, Connections: c.Limits.SMTPConnections, PerMinute: c.Limits.MessagesPerMinute,
+			Faults: s.faults, Connections: c.Limits.SMTPConnections, Sending: sending,
 			MaxSize: c.Limits.MessageSize, SentCopyDelay: c.SentCopyDelay, Log: c.Log,
 		})
 		s.smtp[i] = server
@@ -193,6 +201,9 @@ func (s *Sandbox) startMail() error {
 	return nil
 }
 
+// graphUploads is the span of Limits.GraphUploads.
+const graphUploads = 5 * time.Minute
+
 func (s *Sandbox) startGraph() error {
 	secure, err := s.tls()
 	if err != nil {
@@ -200,7 +211,7 @@ func (s *Sandbox) startGraph() error {
 	}
 	s.graph = graphd.New(graphd.Config{
 		Directory: s.directory, Issuer: s.issuer, Store: s.store, Faults: s.faults,
-		Concurrency: s.config.Limits.GraphRequests, NoDelta: s.config.NoGraphDelta, Log: s.config.Log,
+		Concurrency: s.config.Limits.GraphRequests, Sending: s.sending, Uploads: allowance.NewWindow(s.config.Limits.GraphUploads, graphUploads), NoDelta: s.config.NoGraphDelta, Log: s.config.Log,
 	})
 	s.serveHTTP("graph", s.graph, secure)
 	return nil
@@ -213,7 +224,7 @@ func (s *Sandbox) startEWS() error {
 	}
 	s.ews = ewsd.New(ewsd.Config{
 		Directory: s.directory, Issuer: s.issuer, Store: s.store, Faults: s.faults, Concurrency: s.config.Limits.EWSRequests,
-		PerMinute: s.config.Limits.MessagesPerMinute, MaxSize: s.config.Limits.MessageSize, Log: s.config.Log,
+		Sending: s.sending, MaxSize: s.config.Limits.MessageSize, Log: s.config.Log,
 	})
 	s.serveHTTP("ews", s.ews, secure)
 	return nil

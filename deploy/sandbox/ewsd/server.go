@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"mailporter/sandbox/allowance"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/mailstore"
@@ -27,8 +28,8 @@ type Config struct {
 	Faults    *fault.Plan
 	// Concurrency is how many requests a mailbox takes at a time; 0 is any number. Streams of events do not count.
 	Concurrency int
-	// PerMinute is how many messages a mailbox may send in a minute; more are delayed, not refused. 0 is any number.
-	PerMinute int
+	// Sending is what mailboxes may send; nil is everything.
+	Sending *allowance.Sending
 	// MaxSize is the largest message in bytes.
 	MaxSize int64
 	Log     *slog.Logger
@@ -54,13 +55,12 @@ type Server struct {
 
 	mu    sync.Mutex
 	open  map[string]int
-	sent  map[string][]time.Time // of the last minute, by mailbox
 	stats Stats
 }
 
 // New returns a server.
 func New(c Config) *Server {
-	return &Server{config: c, open: map[string]int{}, sent: map[string][]time.Time{}, stats: Stats{Peak: map[string]int{}, Accepted: map[string]int{}}}
+	return &Server{config: c, open: map[string]int{}, stats: Stats{Peak: map[string]int{}, Accepted: map[string]int{}}}
 }
 
 // Stats returns the counts so far.

@@ -3,12 +3,11 @@ package ewsd
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"net/mail"
 	"slices"
 	"strings"
-	"time"
 
+	"mailporter/sandbox/bounce"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/mailstore"
 )
@@ -20,9 +19,10 @@ type letter struct {
 }
 
 var (
-	sendAsDenied = message{code: "ErrorSendAsDenied", text: "The user account which was used to submit this request does not have the right to send mail on behalf of the specified sending account."}
-	noRecipients = message{code: "ErrorMissingRecipients", text: "At least one recipient is required."}
-	badRecipient = message{code: "ErrorInvalidRecipients", text: "At least one recipient isn't valid."}
+	sendAsDenied  = message{code: "ErrorSendAsDenied", text: "The user account which was used to submit this request does not have the right to send mail on behalf of the specified sending account."}
+	quotaExceeded = message{code: "ErrorSubmissionQuotaExceeded", text: "The message can't be submitted because the sender's submission quota was exceeded."}
+	noRecipients  = message{code: "ErrorMissingRecipients", text: "At least one recipient is required."}
+	badRecipient  = message{code: "ErrorInvalidRecipients", text: "At least one recipient isn't valid."}
 )
 
 // submit sends a letter to everybody: all or none. Nobody but the sender sees Bcc.
@@ -44,6 +44,9 @@ func (s *Server) submit(c *call, l letter) (refused message) {
 	}
 	if len(to) == 0 {
 		return noRecipients
+	}
+	if !s.config.Sending.Recipients(c.mailbox, len(to)) {
+		return quotaExceeded
 	}
 	return s.deliver(c, from, to, withoutBcc(l.raw))
 }
@@ -103,7 +106,7 @@ func (s *Server) deliver(c *call, from string, to []string, raw []byte) message 
 	}
 	_, err := s.config.Store.Deliver(raw, targets, out)
 	if err == nil && len(unknown) > 0 {
-		_, err = s.config.Store.Deliver(report(c.mailbox, unknown), []mailstore.Target{{Mailbox: c.mailbox, Folder: mailstore.Inbox}}, nil)
+		_, err = s.config.Store.Deliver(bounce.Report(c.mailbox, unknown), []mailstore.Target{{Mailbox: c.mailbox, Folder: mailstore.Inbox}}, nil)
 	}
 	if err != nil {
 		s.config.Log.Error("message not stored", "mailbox", c.mailbox, "error", err)
@@ -113,17 +116,6 @@ func (s *Server) deliver(c *call, from string, to []string, raw []byte) message 
 	defer s.mu.Unlock()
 	s.stats.Accepted[c.mailbox]++
 	return message{}
-}
-
-// report is what Exchange writes about recipients that do not exist (RFC 3464).
-func report(sender string, unknown []string) []byte {
-	status := ""
-	for _, a := range unknown {
-		status += "\r\nFinal-Recipient: rfc822;" + a + "\r\nAction: failed\r\nStatus: 5.1.10\r\nDiagnostic-Code: smtp;550 5.1.10 RESOLVER.ADR.RecipientNotFound\r\n"
-	}
-	return fmt.Appendf(nil, "From: <postmaster@sandbox.example>\r\nTo: <%s>\r\nSubject: Undeliverable\r\nMIME-Version: 1.0\r\n"+
-		"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nYour message could not be delivered to: %s\r\n"+
-		"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns;sandbox.example\r\n%s--b--\r\n", sender, strings.Join(unknown, ", "), status)
 }
 
 // withoutBcc takes the Bcc fields out of a header and leaves every other byte as it is.
@@ -147,26 +139,5 @@ func withoutBcc(raw []byte) []byte {
 
 // wait holds a message up that is one too many in its minute.
 func (s *Server) wait(c *call) {
-	if d := s.throttle(c.mailbox); d > 0 {
-		fault.Wait(c.Context(), d)
-	}
-}
-
-func (s *Server) throttle(mailbox string) time.Duration {
-	if s.config.PerMinute == 0 {
-		return 0
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	recent := s.sent[mailbox]
-	for len(recent) > 0 && now.Sub(recent[0]) >= time.Minute {
-		recent = recent[1:]
-	}
-	at := now
-	if over := len(recent) - s.config.PerMinute; over >= 0 {
-		at = recent[over].Add(time.Minute)
-	}
-	s.sent[mailbox] = append(recent, at)
-	return at.Sub(now)
+	fault.Wait(c.Context(), s.config.Sending.Turn(c.mailbox))
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"mailporter/sandbox/bounce"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/mailstore"
 )
@@ -16,6 +17,7 @@ func (s *Server) sendDraft(c *call) fault.Answer {
 	if c.ContentLength != 0 {
 		return fail(http.StatusLengthRequired, "BadRequest", "The request has no body, and says so with Content-Length: 0.")
 	}
+	fault.Wait(c.Context(), s.config.Sending.Turn(c.mailbox))
 	s.drafts.mu.Lock()
 	defer s.drafts.mu.Unlock()
 	f, m, refused := s.found(c)
@@ -57,6 +59,7 @@ func (s *Server) sendMail(c *call) fault.Answer {
 	if refused != nil {
 		return *refused
 	}
+	fault.Wait(c.Context(), s.config.Sending.Turn(c.mailbox))
 	sent := mailstore.Target{Mailbox: c.mailbox, Folder: s.config.Store.Used(c.mailbox, mailstore.UseSent), Flags: []string{`\Seen`}}
 	if _, err := s.config.Store.Deliver(raw, []mailstore.Target{sent}, nil); err != nil {
 		return broken
@@ -80,21 +83,28 @@ func (s *Server) checked(c *call, raw []byte) (to []string, refused *fault.Answe
 	if !ok || len(to) == 0 {
 		return nil, &noList
 	}
+	if !s.config.Sending.Recipients(c.mailbox, len(to)) {
+		return nil, answer(fail(http.StatusTooManyRequests, "ErrorSubmissionQuotaExceeded", "The message can't be submitted because the sender's submission quota was exceeded."))
+	}
 	return to, nil
 }
 
-// deliver puts the message into the inboxes of those who are here. Nobody sees Bcc but the sender, in Sent Items.
+// deliver puts the message into the inboxes of those who are here. Nobody sees Bcc but the sender, in Sent Items. Exchange
+// accepts mail for its own domains first and reports to the sender whom it did not find.
 func (s *Server) deliver(c *call, raw []byte, to []string) fault.Answer {
 	var targets []mailstore.Target
-	var foreign []string
+	var foreign, unknown []string
 	for i, address := range to {
 		to[i] = strings.ToLower(address)
 	}
 	slices.Sort(to)
 	for _, address := range slices.Compact(to) {
-		if s.config.Store.Exists(address) {
+		switch {
+		case s.config.Store.Exists(address):
 			targets = append(targets, mailstore.Target{Mailbox: address, Folder: mailstore.Inbox})
-		} else {
+		case s.config.Directory.Local(address):
+			unknown = append(unknown, address)
+		default:
 			foreign = append(foreign, address)
 		}
 	}
@@ -104,6 +114,11 @@ func (s *Server) deliver(c *call, raw []byte, to []string) fault.Answer {
 	}
 	if _, err := s.config.Store.Deliver(without(raw, "Bcc"), targets, out); err != nil {
 		return broken
+	}
+	if len(unknown) > 0 {
+		if _, err := s.config.Store.Deliver(bounce.Report(c.mailbox, unknown), []mailstore.Target{{Mailbox: c.mailbox, Folder: mailstore.Inbox}}, nil); err != nil {
+			return broken
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"mailporter/sandbox/allowance"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/mailstore"
@@ -22,6 +25,10 @@ type Config struct {
 	Faults    *fault.Plan
 	// Concurrency is how many requests a mailbox takes at a time from one application; 0 is any number.
 	Concurrency int
+	// Sending is what mailboxes may send; nil is everything.
+	Sending *allowance.Sending
+	// Uploads is how many bytes an application may bring into a mailbox; nil is any number.
+	Uploads *allowance.Window
 	// NoDelta leaves delta rounds out, as the cloud in China does.
 	NoDelta bool
 	Log     *slog.Logger
@@ -154,6 +161,9 @@ func (s *Server) serve(e endpoint) http.HandlerFunc {
 			case r.ContentLength > maxBody:
 				return tooLarge
 			}
+			if full := s.brings(c.claims.Client, c.mailbox, r); full != nil {
+				return *full
+			}
 			return e.answer(c)
 		})
 	}
@@ -182,6 +192,23 @@ func (s *Server) enter(client, mailbox string, denied bool) (leave func(), full 
 		defer s.mu.Unlock()
 		s.open[key]--
 	}, nil
+}
+
+// brings counts what a request uploads; full is the answer if that is too much.
+func (s *Server) brings(client, mailbox string, r *http.Request) (full *fault.Answer) {
+	if r.Method == http.MethodGet || r.ContentLength <= 0 {
+		return nil
+	}
+	wait := s.config.Uploads.Take(client+" "+mailbox, r.ContentLength)
+	if wait == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Throttled++
+	a := fail(http.StatusTooManyRequests, "ApplicationThrottled", "Application is over its MailboxUploadSize limit.")
+	a.Header.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+	return &a
 }
 
 func jsonAnswer(status int, v any) fault.Answer {

@@ -111,7 +111,12 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 	if rule != nil && rule.Action == fault.Forget {
 		s.Forget()
 	}
-	rule.Serve(w, r, func() fault.Answer { return s.takePart(r) })
+	rule.Serve(w, r, func() fault.Answer {
+		if full := s.brings(at.Client, at.Mailbox, r); u != nil && full != nil {
+			return *full
+		}
+		return s.takePart(r)
+	})
 }
 
 func (s *Server) takePart(r *http.Request) fault.Answer {

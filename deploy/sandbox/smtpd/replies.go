@@ -22,6 +22,7 @@ var (
 	errSMTPDisabled     = refuse(535, 5, 7, 139, "Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information. [%s]", hostname)
 	errBasicDisabled    = refuse(535, 5, 7, 139, "Authentication unsuccessful, basic authentication is disabled. [%s]", hostname)
 	errCredentials      = refuse(535, 5, 7, 139, "Authentication unsuccessful, the user credentials were incorrect. [%s]", hostname)
+	errRecipientLimit   = refuse(554, 5, 2, 0, "STOREDRV.Submission.Exception:SubmissionQuotaExceededException; the daily limit of recipients is exceeded [%s]", hostname)
 	errConcurrent       = refuse(432, 4, 3, 2, "Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending for more information. [%s]", hostname)
 	errSendAs           = refuse(550, 5, 7, 60, "SMTP; Client does not have permissions to send as this sender")
 	errUnknownRecipient = refuse(550, 5, 1, 10, "RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup")

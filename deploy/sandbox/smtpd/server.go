@@ -14,6 +14,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"mailporter/sandbox/allowance"
 	"mailporter/sandbox/fault"
 	"mailporter/sandbox/idp"
 	"mailporter/sandbox/mailstore"
@@ -38,8 +39,8 @@ type Config struct {
 	Faults    *fault.Plan
 	// Connections is how many a mailbox may have at a time; 0 is any number.
 	Connections int
-	// PerMinute is how many messages a mailbox may send in a minute; more are delayed, not refused. 0 is any number.
-	PerMinute int
+	// Sending is what mailboxes may send; nil is everything.
+	Sending *allowance.Sending
 	// MaxSize is the largest message in bytes.
 	MaxSize int64
 	// SentCopyDelay is how long after the 250 the sender's copy comes; negative is never. A copy that is delayed is lost when
@@ -71,7 +72,6 @@ type Server struct {
 
 	mu    sync.Mutex
 	stats Stats
-	sent  map[string][]time.Time // of the last minute, by mailbox
 }
 
 // maxLine is for lines of commands and of messages alike: a token may have several kilobytes, and a message that is moved
@@ -80,7 +80,7 @@ const maxLine = 1 << 20
 
 // New returns a server that is not serving yet.
 func New(c Config) *Server {
-	s := &Server{config: c, sent: map[string][]time.Time{}, stats: Stats{
+	s := &Server{config: c, stats: Stats{
 		Accepted: map[string]int{}, Open: map[string]int{}, Peak: map[string]int{},
 	}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -192,24 +192,4 @@ func (s *Server) left(mailbox string) {
 			delete(st.Open, mailbox)
 		}
 	})
-}
-
-// throttle counts a message and returns how long it has to wait for its turn.
-func (s *Server) throttle(mailbox string) time.Duration {
-	if s.config.PerMinute == 0 {
-		return 0
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	recent := s.sent[mailbox]
-	for len(recent) > 0 && now.Sub(recent[0]) >= time.Minute {
-		recent = recent[1:]
-	}
-	at := now
-	if over := len(recent) - s.config.PerMinute; over >= 0 {
-		at = recent[over].Add(time.Minute)
-	}
-	s.sent[mailbox] = append(recent, at)
-	return at.Sub(now)
 }

@@ -145,7 +145,10 @@ func (s *session) Data(r io.Reader) error {
 	if err := s.checkFrom(raw); err != nil {
 		return err
 	}
-	fault.Wait(s.server.ctx, s.server.throttle(s.mailbox))
+	if !s.server.config.Sending.Recipients(s.mailbox, len(s.to)+len(s.foreign)) {
+		return errRecipientLimit
+	}
+	fault.Wait(s.server.ctx, s.server.config.Sending.Turn(s.mailbox))
 	if err := s.deliver(raw); err != nil {
 		return err
 	}
