@@ -41,12 +41,12 @@ func (s *Sender) eta(ctx context.Context, b Backlog) (eta time.Duration, known b
 		return 0, false, nil
 	}
 	wait := max(0, time.Until(l.paused))
-	if limits := l.settings.Outbound.Limits; s.Ledger != nil && len(limits) > 0 {
+	if limits := l.settings.Outbound.Limits; s.Ledger != nil {
 		u, err := s.Ledger.Usage(ctx, b.Mailbox, limits)
 		if err != nil {
 			return 0, false, fmt.Errorf("read what %s has sent: %w", b.Mailbox, err)
 		}
-		known, wait = true, max(wait, u.Closed.Until.Sub(u.Now))
+		known, wait = len(limits) > 0, max(wait, u.Closed.Until.Sub(u.Now))
 		for i, limit := range limits {
 			eta = max(eta, Drained(limit, u.Sent[i], b.of(limit.Unit), u.Now))
 		}

@@ -132,10 +132,10 @@ const QuotaReason = "SENDING_LIMIT"
 // book counts the job against its mailbox's limits; the error says how long to wait. A ledger that does not answer lets
 // nothing pass: it lives where the outbox does.
 func (s *Sender) book(ctx context.Context, l *lane, j Job) error {
-	if s.Ledger == nil || len(l.settings.Outbound.Limits) == 0 {
+	if s.Ledger == nil {
 		return nil
 	}
-	w, err := s.Ledger.Book(ctx, j.Mailbox, l.settings.Outbound.Limits, Cost{int64(len(j.Envelope.Recipients)), j.Size})
+	w, err := s.room(ctx, l, j)
 	switch {
 	case err != nil:
 		return fmt.Errorf("book the message: %w", err)
@@ -143,6 +143,18 @@ func (s *Sender) book(ctx context.Context, l *lane, j Job) error {
 		return nil
 	}
 	return &fault.Error{Kind: fault.Throttled, Reason: QuotaReason, After: max(time.Until(w.Until), time.Millisecond), Err: errWaits{w}}
+}
+
+// room books the job. Where no limits are known there is nothing to write down: only what the provider asked for counts.
+func (s *Sender) room(ctx context.Context, l *lane, j Job) (Wait, error) {
+	if limits := l.settings.Outbound.Limits; len(limits) > 0 {
+		return s.Ledger.Book(ctx, j.Mailbox, limits, Cost{int64(len(j.Envelope.Recipients)), j.Size})
+	}
+	u, err := s.Ledger.Usage(ctx, j.Mailbox, nil)
+	if err != nil || u.Closed.Until.IsZero() {
+		return Wait{}, err
+	}
+	return Wait{Until: time.Now().Add(u.Closed.Until.Sub(u.Now)), Why: u.Closed.Why}, nil
 }
 
 // errWaits is a message that was not offered: there is no room for it yet.
@@ -155,7 +167,7 @@ func waits(err error) bool { return errors.As(err, new(errWaits)) }
 
 // learn closes the mailbox for every worker when the provider asked for patience.
 func (s *Sender) learn(ctx context.Context, l *lane, err error) {
-	if s.Ledger == nil || len(l.settings.Outbound.Limits) == 0 || kindOf(err) != fault.Throttled || patience(err) <= 0 || waits(err) {
+	if s.Ledger == nil || kindOf(err) != fault.Throttled || patience(err) <= 0 || waits(err) {
 		return
 	}
 	if err := s.Ledger.Close(ctx, l.settings.Mailbox, time.Now().Add(patience(err)), oneLine(err)); err != nil {

@@ -144,28 +144,43 @@ func TestAWaitSaysWhy(t *testing.T) {
 	})
 }
 
-// TestOneWorkerLearnsForAll: the provider asks one for patience, and the others wait as well.
+// TestOneWorkerLearnsForAll: the provider asks one for patience, and the others wait as well, whether or not the mailbox has
+// limits of its own.
 func TestOneWorkerLearnsForAll(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		box, l, f := &outboundtest.Memory{}, &outboundtest.Counter{}, newFar()
-		throttled := &fault.Error{Kind: fault.Throttled, After: 10 * time.Minute, Err: errors.New("432 4.3.2 slow down")}
-		f.fails(throttled)
-		worker(t, box, l, transport{f, support})
-		submit(t, box, support, ann)
-		after(time.Second)
-		worker(t, box, l, transport{f, support})
-		submit(t, box, support, bob)
-		after(9 * time.Minute)
-		if offers, _ := f.counts(); offers != 1 {
-			t.Errorf("%d offers while the provider wants patience", offers)
-		}
-		if all, err := box.List(t.Context(), "", 9); err != nil || len(all) != 2 || !strings.Contains(all[1].Recipients[0].Reason, "432") {
-			t.Errorf("%+v, %v", all, err)
-		}
-		f.fails(nil)
-		after(5 * time.Minute)
-		empty(t, box)
-	})
+	for name, limits := range map[string][]tokenclient.Limit{
+		"with limits":    {{Unit: tokenclient.Messages, Most: perMinute, Window: time.Minute}},
+		"without limits": nil,
+	} {
+		t.Run(name, func(t *testing.T) { inBubble(t, func(t *testing.T) { learnsForAll(t, limits) }) })
+	}
+}
+
+func learnsForAll(t *testing.T, limits []tokenclient.Limit) {
+	box, l, f := &outboundtest.Memory{}, &outboundtest.Counter{}, newFar()
+	another := func() {
+		set := settings(support, connections)
+		set.Outbound.Limits = limits
+		s := &outbound.Sender{Protocol: "SMTP", Outbox: box, Ledger: l, Log: quiet,
+			Transport: func(tokenclient.Settings) (outbound.Transport, error) { return transport{f, support}, nil }}
+		s.Set([]tokenclient.Settings{set})
+		start(t, s)
+	}
+	f.fails(&fault.Error{Kind: fault.Throttled, After: 10 * time.Minute, Err: errors.New("432 4.3.2 slow down")})
+	another()
+	submit(t, box, support, ann)
+	after(time.Second)
+	another()
+	submit(t, box, support, bob)
+	after(9 * time.Minute)
+	if offers, _ := f.counts(); offers != 1 {
+		t.Errorf("%d offers while the provider wants patience", offers)
+	}
+	if all, err := box.List(t.Context(), "", 9); err != nil || len(all) != 2 || !strings.Contains(all[1].Recipients[0].Reason, "432") {
+		t.Errorf("%+v, %v", all, err)
+	}
+	f.fails(nil)
+	after(5 * time.Minute)
+	empty(t, box)
 }
 
 // broken is a ledger that does not answer.
