@@ -1,6 +1,7 @@
 package programtest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/smtp"
@@ -36,7 +37,7 @@ type Both struct {
 // letters is how many go round.
 const letters = 30
 
-// Circle tries the whole worker: what a program hands in by SMTP goes through the outbox to the provider, is fetched from
+// Circle tries the whole worker: what a program hands in by SMTP or as a file goes through the outbox to the provider, is fetched from
 // its recipient's mailbox by the same process, and lies in a Maildir, once and byte for byte; a copy is in Sent Items.
 func Circle(t *testing.T, w Both) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
@@ -54,9 +55,7 @@ func Circle(t *testing.T, w Both) {
 		var want [][]byte
 		for n := range letters {
 			want = append(want, letter(n))
-			if err := smtp.SendMail(door, nil, mailboxes[0], mailboxes[1:], letter(n)); err != nil {
-				t.Fatal(err)
-			}
+			hand(t, dir, door, n)
 		}
 		WaitFor(t, "the last letter", func() bool { return len(arrived(t, dir)) == letters })
 		mustEqual(t, arrived(t, dir), slices.Clone(want))
@@ -66,6 +65,22 @@ func Circle(t *testing.T, w Both) {
 		stop()
 	})
 	tokens.mustBeHidden(t, &log)
+}
+
+// hand gives a letter to the worker: every third one as a file, the others by SMTP.
+func hand(t *testing.T, dir, door string, n int) {
+	t.Helper()
+	if n%3 != 0 {
+		if err := smtp.SendMail(door, nil, mailboxes[0], mailboxes[1:], letter(n)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	text := append(fmt.Appendf(nil, "X-Sender: %s\r\nX-Receiver: %s\r\n", mailboxes[0], mailboxes[1]), letter(n)...)
+	path := filepath.Join(dir, "drop", strconv.Itoa(n))
+	if err := errors.Join(os.WriteFile(path+".tmp", text, 0o600), os.Rename(path+".tmp", path+".eml")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func letter(n int) []byte {
@@ -110,7 +125,7 @@ func addIntake(t *testing.T, dir string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b = fmt.Appendf(b, "intake: {smtp: {listen: %q}}\n", door)
+	b = fmt.Appendf(b, "intake: {folder: drop, smtp: {listen: %q}}\n", door)
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
