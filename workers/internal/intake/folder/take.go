@@ -126,7 +126,6 @@ func inspect(r io.Reader) (eightBit bool, err error) {
 
 // reject moves a file aside, the reason first: a file there without one would be a riddle.
 func (d *Door) reject(name string, why error) error {
-	d.config.Log.Warn("moved a file aside", "folder", d.config.Path, "file", name, "error", why)
 	aside := filepath.Join(d.config.Path, failed)
 	target, err := free(aside, name)
 	if err != nil {
@@ -143,6 +142,8 @@ func (d *Door) reject(name string, why error) error {
 	if err != nil {
 		return fmt.Errorf("move %s aside: %w", name, err)
 	}
+	// Not why: that may name correspondents, who have no place in a log.
+	d.config.Log.Warn("moved a file aside that cannot be taken", "file", target, "reason", target+".reason")
 	return nil
 }
 

@@ -21,14 +21,14 @@ type Config struct {
 	intake.Rules
 	TLS            *tls.Config    // wants and verifies client certificates; nil = plain text, on loopback only
 	Clients        intake.Clients // whose certificate lets them in
-	MaxSubmissions int            // at a time; default 500
+	MaxSubmissions int            // at a time; default 100: each may have 4 MiB under way
 	Idle           time.Duration  // longest silence within a submission; default 5 min, as SMTP has it
 	Log            *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
 	c.Rules = c.Rules.WithDefaults()
-	c.MaxSubmissions = cmp.Or(c.MaxSubmissions, 500)
+	c.MaxSubmissions = cmp.Or(c.MaxSubmissions, 100)
 	c.Idle = cmp.Or(c.Idle, 5*time.Minute)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -1,6 +1,7 @@
 package smtp_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,6 +22,8 @@ import (
 
 	"mailporter/kit/certtest"
 	"mailporter/kit/secret"
+	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/inbound/inboundtest"
 	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/intake/smtp"
 	"mailporter/workers/internal/mail"
@@ -89,6 +92,37 @@ func TestBytesAreKept(t *testing.T) {
 	}
 	for i := range want {
 		mustEqual(t, bodies[i], want[i])
+	}
+}
+
+// TestAwkward: each awkward message that SMTP can carry is taken byte for byte, or refused for its line ends.
+func TestAwkward(t *testing.T) {
+	d := open(t, smtp.Config{})
+	want := map[string]bool{}
+	for name, raw := range inboundtest.Awkward() {
+		if len(raw) > 0 && !bytes.HasSuffix(raw, []byte("\r\n")) {
+			continue // DATA ends with a line end
+		}
+		c := greeted(t, d)
+		c.begin(support)
+		c.send(stuff(string(raw)))
+		if inboundtest.Lone(raw) {
+			c.want("550 5.6.11")
+			continue
+		}
+		if reply := c.reply(); !strings.HasPrefix(reply, "250 ") {
+			t.Errorf("%s: %s", name, reply)
+		}
+		want[string(raw)] = true
+	}
+	bodies, _ := d.taken(t)
+	for _, b := range bodies {
+		if !want[string(b)] {
+			t.Errorf("%d bytes that nobody sent: %.60q", len(b), b)
+		}
+	}
+	if len(bodies) != len(want) || len(want) < 10 {
+		t.Errorf("%d messages, want %d", len(bodies), len(want))
 	}
 }
 
@@ -312,6 +346,17 @@ func TestOutboxFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOutboxRefuses: what the store will never keep is not to be tried again.
+func TestOutboxRefuses(t *testing.T) {
+	box := &outboundtest.Memory{Before: func(string) error { return fault.Newf(fault.Permanent, "the message has more than 9 bytes") }}
+	senders := &intake.Senders{}
+	senders.Set(mailboxes())
+	c := greeted(t, openOver(t, smtp.Config{}, box, senders))
+	c.begin(support)
+	c.send("x\r\n.\r\n")
+	c.want("552 5.3.4 The outbox does not take it: the message has more than 9 bytes")
 }
 
 func TestClientBreaksOff(t *testing.T) {

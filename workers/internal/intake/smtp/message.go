@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/outbound"
 )
@@ -47,6 +48,8 @@ func (s *session) answer(id string, wrong, err error) {
 	case refusal != nil:
 		s.turnDown(refusal)
 		s.over = s.over || refusal.Reason == intake.LoneLineEnd // nothing that follows is believed
+	case fault.Of(err) == fault.Permanent: // more than the store keeps
+		s.reply(552, "5.3.4 The outbox does not take it: "+err.Error())
 	case err != nil:
 		s.server.config.Log.Error("the outbox does not take mail", "mailbox", s.mailbox, "error", err)
 		s.reply(451, "4.3.0 The outbox cannot take it now, try again later")
