@@ -101,7 +101,7 @@ func (d *Door) round(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		err := d.takeAll(ctx, some)
+		err := d.takeAll(context.WithoutCancel(ctx), some) // what is on its way arrives
 		if intake.AsRefusal(err) != nil {
 			return err // as long as the mailboxes are not known, this goes for all
 		}

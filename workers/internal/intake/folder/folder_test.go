@@ -180,7 +180,7 @@ func TestMovedAside(t *testing.T) {
 	for name, tc := range map[string]struct{ file, why string }{
 		"nothing":               {"", "no recipients"},
 		"no recipients":         {from + "\r\n", "no recipients"},
-		"an envelope of nobody": {"X-Sender: " + sales + "\r\n\r\n", "no recipients"},
+		"an envelope of nobody": {"X-Sender: " + sales + "\r\n\r\n", "without an X-Receiver"},
 		"two envelopes":         {"X-Sender: " + sales + "\r\n" + explicit, "more than one X-Sender"},
 		"no sender":             {rcpt, "without a sender"},
 		"an unknown sender":     {"From: eve@x.example\r\n" + rcpt, "No mailbox here sends as this address: configure it at the broker"},

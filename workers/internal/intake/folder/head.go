@@ -119,7 +119,10 @@ func (h *head) people() (from, to []string, err error) {
 		if from = h.bare("x-sender"); len(from) > 1 {
 			return nil, nil, invalid("there is more than one X-Sender; a message has one sender")
 		}
-		return from, h.bare("x-receiver"), nil
+		if to = h.bare("x-receiver"); len(to) == 0 {
+			return nil, nil, invalid("X-Sender stands at the top of the file without an X-Receiver; name the recipients there, or let the header begin with another line")
+		}
+		return from, to, nil
 	}
 	if h.has("resent-") {
 		return nil, nil, invalid("the header has Resent fields, and would go to its first recipients again; write X-Sender and X-Receiver lines at the top")

@@ -26,8 +26,8 @@ func (d *Door) take(ctx context.Context, name string) error {
 	case err == nil:
 		d.config.Log.Debug("took a file", "file", name, "mailbox", mailbox, "id", id)
 		return remove(path)
-	case errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil:
-		return nil // somebody took it back; or there is time for it after the restart
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // somebody took it back
 	case refusal != nil && refusal.Reason == intake.MailboxesUnknown:
 		return err
 	case refusal != nil, fault.Of(err) == fault.Permanent:
