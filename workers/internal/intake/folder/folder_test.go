@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -342,7 +343,7 @@ func (f *flaky) Add(ctx context.Context, m outbound.Submission) (string, error) 
 
 // TestWaits: while the broker has not answered, or the outbox does not work, files stay where they are.
 func TestWaits(t *testing.T) {
-	box := &flaky{Outbox: &outboundtest.Memory{}, err: errors.New("no space left")}
+	box := &flaky{Outbox: &outboundtest.Memory{}, err: fmt.Errorf("spool message: %w", os.ErrNotExist)} // its folder, not our file
 	p := newPlace(t, Config{}, box)
 	p.drop("a.eml", explicit)
 	if err := p.door.round(t.Context()); !errors.Is(err, box.err) {
@@ -357,6 +358,9 @@ func TestWaits(t *testing.T) {
 		t.Errorf("left %q", left)
 	}
 	p.door.senders = senders
+	if err := p.door.take(t.Context(), "taken-back.eml"); err != nil {
+		t.Error(err)
+	}
 	p.look()
 	if all := jobs(t, box); len(all) != 1 || len(p.left("")) != 0 {
 		t.Errorf("%d messages", len(all))

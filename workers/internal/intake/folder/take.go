@@ -26,8 +26,8 @@ func (d *Door) take(ctx context.Context, name string) error {
 	case err == nil:
 		d.config.Log.Debug("took a file", "file", name, "mailbox", mailbox, "id", id)
 		return remove(path)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil // somebody took it back
+	case errors.Is(err, errGone):
+		return nil
 	case refusal != nil && refusal.Reason == intake.MailboxesUnknown:
 		return err
 	case refusal != nil, fault.Of(err) == fault.Permanent:
@@ -57,8 +57,14 @@ func (d *Door) add(ctx context.Context, path, name string) (id, mailbox string, 
 	return id, m.Mailbox, err
 }
 
+// errGone says that somebody took the file back.
+var errGone = errors.New("the file is gone")
+
 // unreadable makes a refusal of what only the file's owner can mend.
 func unreadable(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return errGone
+	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ELOOP) {
 		return fault.New(fault.Permanent, fmt.Errorf("the file cannot be opened: %w; let the worker's user read it, and give a file, no link", err))
 	}
