@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"mailporter/sandbox/admin"
 	"mailporter/sandbox/internal/stage"
@@ -95,29 +91,6 @@ func agree(cast []Role, out map[string]stage.Count, counted admin.Stats) error {
 
 // returned waits until the worker has given the letter to nobody up, for the server's reason, and tells how brokerctl lists it.
 func (d *demo) returned(ctx context.Context) (string, error) {
-	ctx, stop := context.WithTimeout(ctx, time.Minute)
-	defer stop()
-	for {
-		listing, err := d.dead(ctx)
-		if err != nil || strings.Contains(listing, "550 5.1.10") {
-			return listing, err
-		}
-		select {
-		case <-time.After(cycle / 4):
-		case <-ctx.Done():
-			return listing, fmt.Errorf("the message to %s is not dead: %w", nobody, ctx.Err())
-		}
-	}
-}
-
-// dead is the list of messages that the SMTP worker has given up.
-func (d *demo) dead(ctx context.Context) (string, error) {
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "brokerctl"), "outbox", "list", "--worker", fmt.Sprintf("127.0.0.1:%d", d.Ports.SMTPAdmin), "--state", "dead")
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("brokerctl outbox list: %w: %s", err, strings.TrimSpace(stderr.String()))
-	}
-	return string(out), nil
+	outbox := stage.Outbox{Brokerctl: filepath.Join(d.bin, "brokerctl"), Worker: fmt.Sprintf("127.0.0.1:%d", d.Ports.SMTPAdmin)}
+	return outbox.Dead(ctx, "550 5.1.10")
 }

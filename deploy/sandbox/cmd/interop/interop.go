@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"os/user"
 	"path/filepath"
 	"syscall"
 	"text/tabwriter"
@@ -169,6 +170,14 @@ func (r *interop) launchAll(ctx context.Context) error {
 	return nil
 }
 
+// What the templates ask for.
+func (r *interop) Mailboxes() []mailbox { return mailboxes }
+func (r *interop) Alias() string        { return alias }
+func (r *interop) AliasOf() string      { return mailboxes[1].Address }
+
+// DovecotUser is whom the mailboxes belong to.
+func (r *interop) DovecotUser() (*user.User, error) { return user.Lookup("dovecot") }
+
 func addresses() (all []string) {
 	for _, m := range mailboxes {
 		all = append(all, m.Address)
@@ -177,9 +186,9 @@ func addresses() (all []string) {
 }
 
 func (r *interop) play(ctx context.Context, w io.Writer, messages int) error {
-	letters := stage.Write(messages, addresses(), fmt.Sprint(time.Now().UnixNano()))
+	letters := write(messages, fmt.Sprint(time.Now().UnixNano()))
 	post := &stage.Post{Intake: fmt.Sprintf("127.0.0.1:%d", r.Ports.Intake), Pace: 20 * time.Second / time.Duration(messages)}
-	fmt.Fprintf(w, "interop: submitting %d messages of %d mailboxes at Dovecot and Postfix; tokens live 12s, margin 5s\n", messages, len(mailboxes))
+	fmt.Fprintf(w, "interop: submitting %d messages of %d mailboxes at Dovecot and Postfix; tokens live 12s, margin 5s\n", len(letters), len(mailboxes))
 	if err := post.Submit(ctx, letters); err != nil {
 		return err
 	}
@@ -190,21 +199,47 @@ func (r *interop) play(ctx context.Context, w io.Writer, messages int) error {
 			arrivals.Elsewhere[m.Address] = r.Path("dovecot/mail/kept-" + m.Address)
 		}
 	}
-	counts, err := arrivals.Await(ctx, time.Minute, 6*time.Second)
+	in, err := arrivals.Await(ctx, time.Minute, 6*time.Second)
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\nPROTOCOL\tMAILBOX\tLOGIN\tSINK\tMESSAGES IN\tLOST\tDOUBLED\tALTERED")
-	for _, m := range mailboxes {
-		c := counts[m.Address]
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\n", m.Protocol, m.Address, m.Login, m.Sink, c.Arrived, c.Lost, c.Doubled, c.Altered)
+	outbox := stage.Outbox{Brokerctl: filepath.Join(r.bin, "brokerctl"), Worker: fmt.Sprintf("127.0.0.1:%d", r.Ports.SMTPAdmin)}
+	dead, err := outbox.Dead(ctx, "550 5.1.1")
+	if err != nil {
+		return err
 	}
-	_ = table.Flush()
-	t := stage.Total(counts)
-	fmt.Fprintf(w, "interop: moved %d messages through Postfix and Dovecot, %d lost, %d doubled\n", t.Expected-t.Lost, t.Lost, t.Doubled)
+	taken, err := r.taken()
+	if err != nil {
+		return err
+	}
+	out := arrivals.BySender(letters)
+	report(w, taken, out, in, dead)
+	return errors.Join(judge(stage.Total(in)), agree(taken, out))
+}
+
+// judge is nil if everything arrived once, as it was.
+func judge(t stage.Count) error {
 	if t.Lost+t.Doubled+t.Altered > 0 {
 		return fmt.Errorf("%d lost, %d doubled, %d altered", t.Lost, t.Doubled, t.Altered)
 	}
 	return nil
+}
+
+// report prints the table, one line for each side of each mailbox, and the message that was refused.
+func report(w io.Writer, taken map[login]int, out, in map[string]stage.Count, dead string) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\nPROTOCOL\tMAILBOX\tLOGIN\tSINK\tMESSAGES IN\tMESSAGES OUT\tLOST\tDOUBLED\tALTERED")
+	for _, m := range mailboxes {
+		c := out[m.Address]
+		fmt.Fprintf(table, "SMTP\t%s\t%s\tPostfix\t-\t%d\t%d\t%d\t-\n", m.Address, m.Login, taken[login{m.Address, m.mechanism()}], c.Lost, c.Doubled)
+	}
+	for _, m := range mailboxes {
+		c := in[m.Address]
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t-\t%d\t%d\t%d\n", m.Protocol, m.Address, m.Login, m.Sink, c.Arrived, c.Lost, c.Doubled, c.Altered)
+	}
+	_ = table.Flush()
+	fmt.Fprintf(w, "\nMESSAGES OUT: as Postfix counted them, by who logged in and how. One went to %s, which needs SMTPUTF8.\n", alias)
+	fmt.Fprintf(w, "%s is refused; the message to it and to somebody else reached the other one:\n%s\n", nobody, dead)
+	t := stage.Total(in)
+	fmt.Fprintf(w, "interop: moved %d messages through Postfix and Dovecot, %d lost, %d doubled\n", t.Expected-t.Lost, t.Lost, t.Doubled)
 }

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
+
+	"mailporter/sandbox/internal/stage"
 )
 
 // waiting is one message of an outbox, as brokerctl outbox list -o json tells it.
@@ -162,13 +161,6 @@ func (s *sweep) outbox(ctx context.Context, protocol string) (all []waiting, err
 
 // brokerctl asks a protocol's first worker about its outbox, as an operator does.
 func (s *sweep) brokerctl(ctx context.Context, protocol string, args ...string) (string, error) {
-	args = append([]string{"outbox", "--worker", s.crews[protocol].workers[0].admin}, args...)
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "brokerctl"), args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("brokerctl outbox %s: %w: %s", args[3], err, strings.TrimSpace(stderr.String()))
-	}
-	return string(out), nil
+	outbox := stage.Outbox{Brokerctl: filepath.Join(s.bin, "brokerctl"), Worker: s.crews[protocol].workers[0].admin}
+	return outbox.Ask(ctx, args...)
 }

@@ -17,6 +17,8 @@ type Letter struct {
 	To    []string
 	Bytes []byte
 	Sum   [sha256.Size]byte
+	// Envelope is whom the submitter names, if that is not To: an alias, or one whom the server refuses.
+	Envelope []string
 	// Rebuilt allows that a letter with attachments is put together anew on its way, as Graph does with large ones.
 	Rebuilt bool
 }

@@ -5,9 +5,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/emersion/go-smtp"
 )
@@ -90,10 +92,14 @@ func (p *Post) once(l Letter) (handed bool, err error) {
 	}
 	defer c.Close()
 	c.CommandTimeout, c.SubmissionTimeout = 10*time.Second, 30*time.Second
-	if err := c.Mail(l.From, &smtp.MailOptions{Body: smtp.Body8BitMIME}); err != nil {
+	recipients := l.To
+	if len(l.Envelope) > 0 {
+		recipients = l.Envelope
+	}
+	if err := c.Mail(l.From, &smtp.MailOptions{Body: smtp.Body8BitMIME, UTF8: beyondASCII(recipients)}); err != nil {
 		return false, err
 	}
-	for _, to := range l.To {
+	for _, to := range recipients {
 		if err := c.Rcpt(to, nil); err != nil {
 			return false, err
 		}
@@ -110,4 +116,9 @@ func (p *Post) once(l Letter) (handed bool, err error) {
 	}
 	_ = c.Quit() // the letter is in: how the goodbye went must not make us send it again
 	return true, nil
+}
+
+// beyondASCII says whether an address wants SMTPUTF8 (RFC 6531).
+func beyondASCII(addresses []string) bool {
+	return strings.ContainsFunc(strings.Join(addresses, ""), func(r rune) bool { return r > unicode.MaxASCII })
 }
