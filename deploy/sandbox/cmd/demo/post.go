@@ -89,8 +89,10 @@ func agree(cast []Role, out map[string]stage.Count, counted admin.Stats) error {
 	return errors.Join(all...)
 }
 
-// returned waits until the worker has given the letter to nobody up, for the server's reason, and tells how brokerctl lists it.
-func (d *demo) returned(ctx context.Context) (string, error) {
+// refused waits until the worker has given the letter to nobody up, for the server's reason, and shows how brokerctl lists it.
+func (d *demo) refused(ctx context.Context) error {
 	outbox := stage.Outbox{Brokerctl: filepath.Join(d.bin, "brokerctl"), Worker: fmt.Sprintf("127.0.0.1:%d", d.Ports.SMTPAdmin)}
-	return outbox.Dead(ctx, "550 5.1.10")
+	listing, err := outbox.Dead(ctx, "550 5.1.10")
+	fmt.Fprintf(d.out, "\n%s does not exist: the message to it is kept with the server's words, as brokerctl outbox list tells.\n%s\n", nobody, listing)
+	return err
 }
