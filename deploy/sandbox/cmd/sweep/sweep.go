@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -55,9 +56,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	messages := flags.Int("messages", 10000, "how many messages are handed in; at least a few for each step")
 	over := flags.Duration("for", 3*time.Minute, "how long messages are handed in, and links cut and workers killed")
 	each := flags.Int("workers", 1, "how many workers of each protocol share its mailboxes; more than one keep their mail in a redis-server that is started for it")
-	seed := flags.Uint64("seed", rand.Uint64(), "draws the messages, the order of the steps and the moments; the machine's own timing it cannot bring back")
+	seed := flags.Uint64("seed", 0, "draws the messages, the order of the steps and the moments, but not the machine's own timing; 0 = another one each time")
 	if err := flags.Parse(args); err != nil {
 		return 2
+	}
+	if *messages < fewest() || *each < 1 {
+		fmt.Fprintf(stderr, "sweep: -messages %d, -workers %d: at least %d messages, that every step sees some, and one worker\n", *messages, *each, fewest())
+		return 2
+	}
+	for *seed == 0 {
+		*seed = rand.Uint64()
 	}
 	s := &sweep{bin: *bin, each: *each, out: stdout, crews: map[string]*crew{}, hits: map[string]int{}}
 	var err error
@@ -77,6 +85,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// fewest is how many messages there must be for each step to see three.
+func fewest() int {
+	rows := 0
+	for _, p := range protocols {
+		rows = max(rows, len(p.rows()))
+	}
+	return 3 * rows * len(protocols)
+}
+
 // play attacks all protocols at a time, ends what is held, waits for the rest, compares and reports.
 func (s *sweep) play(ctx context.Context, messages int, over time.Duration, seed uint64) error {
 	errs := make([]error, len(protocols))
@@ -89,7 +106,7 @@ func (s *sweep) play(ctx context.Context, messages int, over time.Duration, seed
 		all.Go(func() { errs[i] = s.cross(ctx, p, share, over, rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}
 	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := cmp.Or(ctx.Err(), errors.Join(errs...)); err != nil {
 		return err
 	}
 	began := time.Now()

@@ -218,6 +218,16 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestUsage: what cannot be run is said at once.
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{"-messages", "10"}, {"-workers", "0"}, {"-for", "soon"}} {
+		var out, complaint strings.Builder
+		if code := run(t.Context(), args, &out, &complaint); code != 2 || complaint.Len() == 0 || out.Len() > 0 {
+			t.Errorf("%v: exit %d, %q", args, code, complaint.String())
+		}
+	}
+}
+
 func TestSummary(t *testing.T) {
 	smtp, graph := rowOf(t, "SMTP", "final dot, taken", cut), rowOf(t, "GRAPH", "send, sent", killed)
 	for want, of := range map[string]map[string]outcome{
