@@ -52,7 +52,7 @@ func (n Notice) ID() string {
 }
 
 // A Reporter writes the message that tells somebody of a Notice. It is called once for each, or again after a crash or a
-// failure; original is the message that the notice is about.
+// failure; original is the message that the notice is about, nil if it cannot be read.
 type Reporter interface {
 	Report(n Notice, original mail.Body) (mail.Envelope, []byte, error)
 }
@@ -107,11 +107,14 @@ func nobodyFailed(addresses []string) []Failure {
 
 // outcomes joins what the envelope and the verdict say of those who asked for the event.
 func outcomes(j Job, event string, those []Failure) []Outcome {
+	what := make(map[string]Failure, len(those))
+	for _, f := range those {
+		what[f.Address] = f
+	}
 	var all []Outcome
 	for _, to := range j.Envelope.Recipients {
-		i := slices.IndexFunc(those, func(f Failure) bool { return f.Address == to.Address })
-		if i >= 0 && asks(to, event) {
-			all = append(all, Outcome{to, those[i]})
+		if f, ok := what[to.Address]; ok && asks(to, event) {
+			all = append(all, Outcome{to, f})
 		}
 	}
 	return all
@@ -121,8 +124,8 @@ func outcomes(j Job, event string, those []Failure) []Outcome {
 // nobody tried in all that time is near its end, and that will be told.
 const lateness = 6 * 24 * time.Hour
 
-// late says whether the message has waited for so long that its sender should know. What keeps the whole mailbox waiting would keep
-// the report waiting too, and the next one of each of its messages.
+// late says whether the message has waited for so long that its sender should know. Of what keeps the whole mailbox waiting
+// nothing is told: it would keep the reports waiting as well.
 func late(o Options, j Job, v Verdict, now time.Time) bool {
 	over := now.Sub(j.Accepted) - o.DelayAfter
 	return o.DelayAfter > 0 && over >= 0 && over < lateness && !v.Doubt && !v.Held && !v.Free
@@ -180,12 +183,22 @@ func (t *told) add(n Notice) {
 	t.at[n.ID()] = n.Attempted
 }
 
+// patient is how often a report is tried with the message that it is about. After that it goes without: bytes that are lost
+// must not keep their sender from hearing of it.
+const patient = 4
+
 // insist files a report, again and again while there is time.
 func (s *Sender) insist(ctx context.Context, n Notice) (id string, err error) {
-	for pause := 100 * time.Millisecond; ; pause *= 2 {
-		if id, err = s.file(ctx, n); err == nil || ctx.Err() != nil {
+	var original mail.Body = stored{ctx: ctx, outbox: s.Outbox, job: n.Job}
+	pause := 50 * time.Millisecond
+	for try := 0; ; try++ {
+		if try == patient {
+			original = nil
+		}
+		if id, err = s.file(ctx, n, original); err == nil || ctx.Err() != nil {
 			return id, err
 		}
+		pause *= 2
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -194,8 +207,8 @@ func (s *Sender) insist(ctx context.Context, n Notice) (id string, err error) {
 }
 
 // file puts a report into the Outbox, from where it goes as all mail does. No report is made about it: it says NEVER.
-func (s *Sender) file(ctx context.Context, n Notice) (id string, err error) {
-	envelope, message, err := s.Reporter.Report(n, stored{ctx: ctx, outbox: s.Outbox, job: n.Job})
+func (s *Sender) file(ctx context.Context, n Notice, original mail.Body) (id string, err error) {
+	envelope, message, err := s.Reporter.Report(n, original)
 	if err != nil {
 		return "", fmt.Errorf("write report: %w", err)
 	}

@@ -22,9 +22,10 @@ import (
 
 // press is a Reporter that remembers what it was told, and reports to support.
 type press struct {
-	mu     sync.Mutex
-	told   []outbound.Notice
-	broken int // how many times it fails yet
+	mu      sync.Mutex
+	told    []outbound.Notice
+	broken  int // how many times it fails yet
+	without int // reports without their message
 }
 
 // Report implements outbound.Reporter.
@@ -35,12 +36,21 @@ func (p *press) Report(n outbound.Notice, original mail.Body) (mail.Envelope, []
 		p.broken--
 		return mail.Envelope{}, nil, errors.New("out of ink")
 	}
-	r, err := original.Open()
-	if err != nil {
+	if original == nil {
+		p.without++
+	} else if err := readable(original); err != nil {
 		return mail.Envelope{}, nil, err
 	}
 	p.told = append(p.told, n)
-	return mail.Envelope{From: n.Job.Mailbox, Recipients: []mail.Recipient{{Address: support}}}, []byte("Subject: report\r\n\r\n"), r.Close()
+	return mail.Envelope{From: n.Job.Mailbox, Recipients: []mail.Recipient{{Address: support}}}, []byte("Subject: report\r\n\r\n"), nil
+}
+
+func readable(b mail.Body) error {
+	r, err := b.Open()
+	if err != nil {
+		return err
+	}
+	return r.Close()
 }
 
 // words is what was told: action, address and status of each recipient.
@@ -269,6 +279,24 @@ func TestDelayIsToldOnce(t *testing.T) {
 		}
 		if _, took := f.counts(); took[support] != 1 {
 			t.Errorf("written %d times, arrived %d times, want 1", len(p.told), took[support])
+		}
+	})
+}
+
+// TestLostBytesAreReported: when the message cannot be read, its sender hears of it all the same.
+func TestLostBytesAreReported(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		p, box := &press{}, &outboundtest.Memory{Before: func(step string) error {
+			if step == "open" {
+				return errors.New("the disk is worn out")
+			}
+			return nil
+		}}
+		b := reporting(t, box, newFar(), p)
+		hand(t, b.box, support, mail.Recipient{Address: ann, Notify: "FAILURE"})
+		after(130 * time.Hour)
+		if got := p.words(); !slices.Equal(got, []string{"failed " + ann + " 4.4.7"}) || p.without != 1 {
+			t.Errorf("told %q, %d without the message", got, p.without)
 		}
 	})
 }

@@ -21,13 +21,16 @@ const (
 	maxLine   = 998 // RFC 5322 section 2.1.1
 )
 
-// original is the message that a report is about, as it is returned: whole, or its header.
+// original is the message that a report is about, as it is returned: whole, its header, or, being lost, not at all.
 type original struct {
 	part
 	header []byte
 }
 
 func readOriginal(b mail.Body, whole bool) (original, error) {
+	if b == nil {
+		return original{}, nil
+	}
 	whole = whole && b.Size() <= maxWhole
 	most := int64(maxHeader)
 	if whole {

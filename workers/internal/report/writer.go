@@ -23,9 +23,9 @@ type Writer struct {
 
 var _ outbound.Reporter = Writer{}
 
-// Report implements outbound.Reporter. The error is original's. At most 1 MiB of it is held in memory.
-func (w Writer) Report(n outbound.Notice, original mail.Body) (mail.Envelope, []byte, error) {
-	o, err := readOriginal(original, wantsWhole(n))
+// Report implements outbound.Reporter. The error is body's. At most 1 MiB of it is held in memory.
+func (w Writer) Report(n outbound.Notice, body mail.Body) (mail.Envelope, []byte, error) {
+	o, err := readOriginal(body, wantsWhole(n))
 	if err != nil {
 		return mail.Envelope{}, nil, err
 	}
@@ -50,10 +50,13 @@ func wantsWhole(n outbound.Notice) bool {
 }
 
 func (w Writer) compose(n outbound.Notice, to string, o original) ([]byte, error) {
-	var parts bytes.Buffer
-	form := multipart.NewWriter(&parts)
-	status := w.status(n)
-	for _, p := range []part{{"text/plain; charset=utf-8", quoted, []byte(w.words(n))}, status, o.part} {
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	parts := []part{{"text/plain; charset=utf-8", quoted, []byte(w.words(n))}, w.status(n)}
+	if o.kind != "" {
+		parts = append(parts, o.part)
+	}
+	for _, p := range parts {
 		if err := p.writeTo(form); err != nil {
 			return nil, err
 		}
@@ -66,7 +69,7 @@ func (w Writer) compose(n outbound.Notice, to string, o original) ([]byte, error
 		all.WriteString(f.name + ": " + f.value + "\r\n")
 	}
 	all.WriteString("\r\n")
-	all.Write(parts.Bytes())
+	all.Write(body.Bytes())
 	return all.Bytes(), nil
 }
 

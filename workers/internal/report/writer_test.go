@@ -269,6 +269,13 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// TestLost: a report of a message that is lost has two parts.
+func TestLost(t *testing.T) {
+	if r := parsed(t, gone("FULL"), nil); r.ThirdType != "" || r.Recipients[0].Get("Status") != "5.1.1" || r.Header.Get("References") != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestFields: what is told of the message and its recipient.
 func TestFields(t *testing.T) {
 	n := notice(outbound.Delayed, refused("ann@elsewhere.example", "4.2.2", "452 4.2.2 "+strings.Repeat("mailbox full ", 60)+strings.Repeat("x", 1800)))

@@ -22,7 +22,7 @@ type Report struct {
 	StatusType string                 // media type of the second part
 	Message    textproto.MIMEHeader   // its fields about the message
 	Recipients []textproto.MIMEHeader // and about each recipient
-	ThirdType  string                 // media type of the third part
+	ThirdType  string                 // media type of the third part; empty = there is none
 	Third      []byte                 // the message, or its header
 }
 
@@ -47,7 +47,9 @@ func Parse(raw []byte) (Report, error) {
 		return r, err
 	}
 	r.Text, r.StatusType = string(text), statusType
-	if r.Third, r.ThirdType, err = next(form); err != nil {
+	if r.Third, r.ThirdType, err = next(form); err == io.EOF {
+		return r, r.groups(status)
+	} else if err != nil {
 		return r, err
 	}
 	if _, err := form.NextRawPart(); err != io.EOF {
