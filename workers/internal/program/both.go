@@ -70,7 +70,7 @@ func (p Both) halves(b *base) (all []half) {
 		})
 	}
 	if b.config.Sends() {
-		b.frame.Health.Expect("intake")
+		b.frame.Health.Expect("intake", "senders")
 		board := &outbound.Board{}
 		page = append(page, func(ctx context.Context) any { return board.Overview(ctx) })
 		all = append(all, func(ctx context.Context, b *base) error {

@@ -40,7 +40,7 @@ func (p Outbound) App() daemon.App[setup.Config] {
 
 // run serves until ctx ends; then messages that are coming in are taken, and transactions that run end.
 func (p Outbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err error) {
-	f.Health.Expect("broker", "intake", "state")
+	f.Health.Expect("broker", "intake", "senders", "state")
 	b, err := open(ctx, f, c)
 	if err != nil {
 		return err
@@ -93,6 +93,7 @@ func (w *sending) serve(ctx context.Context, parts *sync.WaitGroup, stop context
 			sender.Set(all)
 			senders.Set(all)
 			w.frame.Health.SetReady("broker", nil)
+			w.frame.Health.SetReady("senders", nil) // before that the intake turns everybody away for now
 		})
 	})
 }
