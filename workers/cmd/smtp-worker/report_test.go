@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -65,4 +66,51 @@ func (w *world) mustTell(t *testing.T) {
 	if r.ThirdType != "message/rfc822" || string(r.Third) != string(letter(0)) {
 		t.Errorf("the message came back as %s, %q", r.ThirdType, r.Third)
 	}
+}
+
+// TestReportsOutliveKills kills the worker's process again and again while it reports. Every sender is told, and of each
+// message there is one report: what may come twice, as all mail that was being sent at a kill, is the same one.
+func TestReportsOutliveKills(t *testing.T) {
+	const n, kills = 45, 3
+	w := newWorld(t)
+	programtest.WantReports(t, w.dir)
+	worker := w.spawn(t)
+	for i := range n {
+		from := mailboxes[i%3]
+		programtest.Submit(t, w.intake, letter(i), "MAIL FROM:<"+from+">", "RCPT TO:<nobody@contoso.example>")
+	}
+	for k := range kills {
+		programtest.WaitFor(t, "some reports", func() bool { told, _ := w.told(t); return len(told) > k*n/(kills+1) })
+		if err := worker.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = worker.Wait() // killed, as said
+		worker = w.spawn(t)
+	}
+	programtest.WaitFor(t, "the dead messages alone", func() bool {
+		page := w.ask("/outbox")
+		return strings.Count(page, `"dead"`) == n && strings.Count(page, `"mailbox"`) == n
+	})
+	told, reports := w.told(t)
+	if len(told) != n || len(reports) != n {
+		t.Errorf("%d reports tell of %d messages, want %d", len(reports), len(told), n)
+	}
+	if err := worker.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.Wait(); err != nil {
+		t.Errorf("the worker ended: %v", err)
+	}
+}
+
+// told is of which messages senders were told, and by which reports.
+func (w *world) told(t *testing.T) (messages, reports map[string]bool) {
+	t.Helper()
+	messages, reports = map[string]bool{}, map[string]bool{}
+	for _, m := range mailboxes {
+		for _, r := range programtest.Reports(t, w.sandbox, m) {
+			messages[r.Header.Get("In-Reply-To")], reports[r.Header.Get("Message-Id")] = true, true
+		}
+	}
+	return messages, reports
 }

@@ -42,7 +42,7 @@ func notice(a outbound.Action, people ...outbound.Outcome) outbound.Notice {
 func refused(address, status, reply string) outbound.Outcome {
 	return outbound.Outcome{
 		Recipient: mail.Recipient{Address: address},
-		Failure:   outbound.Failure{Address: address, Status: status, Reply: reply, Reason: "recipient: " + reply},
+		Failure:   outbound.Failure{Address: address, Status: status, Reply: reply, Reason: reply},
 	}
 }
 
@@ -95,7 +95,7 @@ func TestReports(t *testing.T) {
 		outbound.Outcome{
 			Recipient: mail.Recipient{Address: "bob@elsewhere.example", Original: "rfc822;robert+2Bsales@contoso.example"},
 			Failure: outbound.Failure{Address: "bob@elsewhere.example", Status: "4.2.2", Reply: "452 4.2.2 mailbox full",
-				Reason: "gave up after 5 days: recipient: 452 4.2.2 mailbox full"},
+				Reason: "gave up after 5 days: 452 4.2.2 mailbox full"},
 		})
 	failed.Job.Envelope.ID = "QQ+2B314159"
 	whole := gone("FULL")
