@@ -163,7 +163,7 @@ func learnsForAll(t *testing.T, limits []tokenclient.Limit) {
 		s := &outbound.Sender{Protocol: "SMTP", Outbox: box, Ledger: l, Log: quiet,
 			Transport: func(tokenclient.Settings) (outbound.Transport, error) { return transport{f, support}, nil }}
 		s.Set([]tokenclient.Settings{set})
-		start(t, s)
+		send(t, s)
 	}
 	f.fails(&fault.Error{Kind: fault.Throttled, After: 10 * time.Minute, Err: errors.New("432 4.3.2 slow down")})
 	another()
