@@ -12,7 +12,7 @@ import (
 const mostPrepared = 100
 
 // connector opens connections that keep their statements. Preparing them anew each time, as database/sql does with what it
-// is given as text, took half of the time that a message takes in this store.
+// is given as text, took more than a quarter of the processor's time that a message costs here.
 type connector struct{ dsn string }
 
 var sqliteDriver = &sqlite.Driver{}
