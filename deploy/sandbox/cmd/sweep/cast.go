@@ -41,6 +41,7 @@ type step struct {
 	code  int         // the answer of a gateway in place of the step's; nothing to die of
 	lead  *fault.Rule // what has to go wrong before, lest the step be never taken
 	hold  bool        // the mailbox has on-unknown: hold
+	asked bool        // its sent items are looked into: sent-items: auto
 	large bool        // some messages are too large for one request
 	door  moment      // of the submitter's
 }
@@ -64,7 +65,7 @@ var doorSteps = []step{
 
 var protocols = []protocol{
 	{
-		Name: "SMTP", Target: fault.SMTP, Role: "SMTP.SendAsApp", Option: "smtp-connection-security: start-tls", server: (*sandbox.Sandbox).SMTPAddr,
+		Name: "SMTP", Target: fault.SMTP, Role: "SMTP.SendAsApp, IMAP.AccessAsApp", Option: "smtp-connection-security: start-tls", server: (*sandbox.Sandbox).SMTPAddr,
 		steps: append([]step{
 			{name: "connect, greeting", at: "greeting", lead: hangUp},
 			{name: "EHLO", at: "connect", lead: hangUp},
@@ -78,6 +79,7 @@ var protocols = []protocol{
 			{name: "final dot, taken", at: "accepted", done: true},
 			{name: "final dot, not taken; on-unknown: hold", at: "data", hold: true},
 			{name: "final dot, taken; on-unknown: hold", at: "accepted", done: true, hold: true},
+			{name: "final dot, taken; sent-items: auto", at: "accepted", done: true, asked: true},
 			{name: "RSET", at: "reset", lead: notNow},
 		}, doorSteps...),
 	},
@@ -126,6 +128,9 @@ func (r row) Unknown() string {
 	}
 	return "retry"
 }
+
+// Asks says whether the mailbox's sent mail is looked into, over IMAP.
+func (r row) Asks() bool { return r.step.asked }
 
 // rows are all attacks on a protocol.
 func (p protocol) rows() (all []row) {
@@ -201,6 +206,13 @@ func provider(secret string) sandbox.Config {
 func (s *sweep) Port(p protocol) (string, error) {
 	address := strings.TrimPrefix(p.server(s.provider), "https://")
 	address, _, _ = strings.Cut(address, "/")
+	return port(address)
+}
+
+// IMAPPort is that of the server by which sent mail is looked into.
+func (s *sweep) IMAPPort() (string, error) { return port(s.provider.IMAPAddr()) }
+
+func port(address string) (string, error) {
 	_, port, err := net.SplitHostPort(address)
 	return cmp.Or(port, "0"), err
 }

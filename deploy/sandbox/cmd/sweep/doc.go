@@ -5,7 +5,7 @@
 // submitter, too, is cut off and loses its worker in the middle of a message.
 //
 // In the end every message that was taken must have arrived, byte for byte: over EWS and Graph once, and over SMTP, which
-// cannot be asked, twice at most where the worker's log marks it as sent again. What on-unknown: hold keeps is ended by
+// cannot be asked, twice at most where the worker's log marks it as sent again, and once where the mailbox's sent items tell. What on-unknown: hold keeps is ended by
 // brokerctl outbox retry and drop.
 //
 //	sweep.go    the order of events, and the flags

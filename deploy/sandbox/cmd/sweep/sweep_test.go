@@ -192,6 +192,7 @@ func TestCount(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
+	asked := rowOf(t, "SMTP", "final dot, taken; sent-items: auto", cut)
 	smtp, hold, graph := rowOf(t, "SMTP", "final dot, taken", cut), rowOf(t, "SMTP", "final dot, taken; on-unknown: hold", cut), rowOf(t, "GRAPH", "send, sent", killed)
 	for name, c := range map[string]struct {
 		at    row
@@ -205,12 +206,13 @@ func TestJudge(t *testing.T) {
 		"doubled and marked":  {smtp, outcome{doubled: 2, marked: 2}, 0, ""},
 		"doubled in silence":  {smtp, outcome{doubled: 3, marked: 2}, 0, "1 messages were doubled, and nobody was told"},
 		"doubled though held": {hold, outcome{doubled: 1, marked: 1}, 0, "were to be held"},
+		"doubled though kept": {asked, outcome{doubled: 1, marked: 1}, 0, "could be found"},
 		"doubled over Graph":  {graph, outcome{doubled: 1, marked: 1}, 0, "can be asked"},
 		"of nobody":           {smtp, outcome{}, 1, "1 messages arrived that nobody handed in"},
 		"handed in again":     {smtp, outcome{repeated: 5}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := result{rows: []row{smtp, hold, graph}, of: map[string]outcome{c.at.Address: c.o}, alien: c.alien}.judge()
+			err := result{rows: []row{smtp, asked, hold, graph}, of: map[string]outcome{c.at.Address: c.o}, alien: c.alien}.judge()
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}

@@ -65,6 +65,8 @@ func (r result) judge() error {
 		switch {
 		case one.Protocol.Name != "SMTP":
 			complain(o.doubled, "were doubled, and their server can be asked", one)
+		case one.step.asked && one.how == cut: // after a kill nobody knows which of several recipients were taken
+			complain(o.doubled, "were doubled, and their copies could be found", one)
 		case one.step.hold:
 			complain(o.doubled, "were doubled, and were to be held", one)
 		default:
