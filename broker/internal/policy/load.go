@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"mailporter/kit/config"
+	"mailporter/kit/identity"
 )
 
 // Load reads a policy file. The Policy is usable if the complaints hold no more than warnings.
@@ -67,7 +68,7 @@ func checkPatterns(m *config.Map, r Rule) {
 			m.Complain("mailboxes", fmt.Sprintf("%q matches no address", pattern), remedy)
 		}
 	}
-	if strings.HasPrefix(r.Identity, "system:") && IsName(r.Identity) {
+	if strings.HasPrefix(r.Identity, "system:") && identity.IsName(r.Identity) {
 		m.Complain("identity", fmt.Sprintf("%q matches no caller", r.Identity), "write system:serviceaccount:NAMESPACE:NAME; * stands for either")
 	}
 }

@@ -1,9 +1,10 @@
 package policy
 
-import "strings"
+import (
+	"strings"
 
-// ServiceAccounts is what the identities of Kubernetes service accounts begin with: system:serviceaccount:NAMESPACE:NAME.
-const ServiceAccounts = "system:serviceaccount:"
+	"mailporter/kit/identity"
+)
 
 // matchIdentity compares an identity with a pattern in which * stands for any characters within one segment. Identities are
 // of three kinds, and a pattern matches those of its own alone: URIs, whose segments end at /, service accounts, whose
@@ -17,17 +18,13 @@ func matchIdentity(pattern, identity string) bool {
 // segmentEnd tells an identity's kind.
 func segmentEnd(s string) byte {
 	switch {
-	case strings.HasPrefix(s, ServiceAccounts):
+	case strings.HasPrefix(s, identity.ServiceAccounts):
 		return ':'
 	case strings.Contains(s, "://"):
 		return '/'
 	}
 	return '.'
 }
-
-// IsName says whether a certificate's DNS name or common name may stand for an identity: none may look like one of the other
-// kinds, which somebody else vouches for.
-func IsName(s string) bool { return s != "" && segmentEnd(s) == '.' }
 
 // matchMailbox compares an address with a pattern in which * stands for any characters but @. A lone * is every mailbox.
 func matchMailbox(pattern, address string) bool {

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"net"
 
+	"mailporter/kit/identity"
+
 	"google.golang.org/grpc/credentials"
 	plaintext "google.golang.org/grpc/credentials/insecure"
 )
@@ -39,7 +41,7 @@ func (k knowing) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	switch info := info.(type) {
 	case credentials.TLSInfo:
 		if c.certified = len(info.State.VerifiedChains) > 0; c.certified {
-			c.caller.identity = identityOf(info.State.VerifiedChains[0][0])
+			c.caller.identity = identity.Of(info.State.VerifiedChains[0][0])
 		}
 	default:
 		c.caller.identity = insecure

@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"strings"
 	"time"
@@ -12,12 +11,11 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
-	"mailporter/broker/internal/policy"
 	"mailporter/broker/internal/remedy"
 )
 
 // Accounts verifies the service-account tokens of callers that show no certificate. It is called once for each of their
-// calls. The identity begins with policy.ServiceAccounts; until is when the token ends; the error is a *remedy.Fault.
+// calls. The identity begins with identity.ServiceAccounts; until is when the token ends; the error is a *remedy.Fault.
 type Accounts interface {
 	Verify(ctx context.Context, token string) (identity string, until time.Time, err error)
 }
@@ -113,24 +111,6 @@ func bearer(ctx context.Context) (string, *refusal) {
 		return "", anonymous("the authorization is no bearer token", help)
 	}
 	return strings.TrimSpace(token), nil
-}
-
-// identityOf is the SPIFFE id, else the first DNS name, else the common name. A name that looks like a URI or a service
-// account is none: whoever may choose a common name must not become somebody that a URI or the cluster vouches for.
-func identityOf(cert *x509.Certificate) string {
-	for _, u := range cert.URIs {
-		if strings.EqualFold(u.Scheme, "spiffe") {
-			return u.String()
-		}
-	}
-	name := cert.Subject.CommonName
-	if len(cert.DNSNames) > 0 {
-		name = cert.DNSNames[0]
-	}
-	if !policy.IsName(name) {
-		return ""
-	}
-	return name
 }
 
 // certificateOptional lets callers without a certificate through the handshake: a token must prove who they are. One that is

@@ -2,11 +2,8 @@ package intake_test
 
 import (
 	"bytes"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -226,25 +223,6 @@ func FuzzGuard(f *testing.F) {
 			t.Errorf("%q: %v", raw, got)
 		}
 	})
-}
-
-func TestIdentity(t *testing.T) {
-	spiffe := &url.URL{Scheme: "spiffe", Host: "mail.example", Path: "/crm"}
-	for name, tc := range map[string]struct {
-		cert x509.Certificate
-		want string
-	}{
-		"SPIFFE":         {x509.Certificate{URIs: []*url.URL{spiffe}, DNSNames: []string{"crm"}}, "spiffe://mail.example/crm"},
-		"DNS":            {x509.Certificate{DNSNames: []string{"crm.example", "b"}, Subject: pkix.Name{CommonName: "x"}}, "crm.example"},
-		"common name":    {x509.Certificate{Subject: pkix.Name{CommonName: "crm"}}, "crm"},
-		"nothing":        {x509.Certificate{}, ""},
-		"poses as a URI": {x509.Certificate{Subject: pkix.Name{CommonName: "spiffe://mail.example/crm"}}, ""},
-		"blanks":         {x509.Certificate{Subject: pkix.Name{CommonName: "a b"}}, ""},
-	} {
-		if got := intake.Identity(&tc.cert); got != tc.want {
-			t.Errorf("%s: %q", name, got)
-		}
-	}
 }
 
 func TestEnvelopeKeepsTheFirst(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -15,15 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"mailporter/kit/redistest"
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/inbound/inboundtest"
 	"mailporter/workers/internal/intake"
+	"mailporter/workers/internal/intake/intaketest"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
-	"mailporter/workers/internal/state/file"
-	"mailporter/workers/internal/state/redis"
 )
 
 const (
@@ -263,34 +260,10 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// outboxes are the real ones, each empty, and what opens them again.
-func outboxes(t *testing.T) map[string]func(*testing.T) outbound.Outbox {
-	dir := t.TempDir()
-	server := redistest.Start(t)
-	return map[string]func(*testing.T) outbound.Outbox{
-		"file": func(t *testing.T) outbound.Outbox {
-			s, err := file.Open(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = s.Close() })
-			return s.Outbox()
-		},
-		"redis": func(t *testing.T) outbound.Outbox {
-			s, err := redis.Open(t.Context(), redis.Config{URL: server.URL()}, slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = s.Close() })
-			return s.Outbox()
-		},
-	}
-}
-
 // TestAwkward: below an envelope any message is taken byte for byte, text with CRLF at its line ends, or is moved aside for
 // having line ends of both kinds.
 func TestAwkward(t *testing.T) {
-	for name, store := range outboxes(t) {
+	for name, store := range intaketest.Outboxes(t) {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t, Config{}, store(t))
 			want, bad := map[string]int{}, 0
@@ -369,7 +342,7 @@ func TestWaits(t *testing.T) {
 
 // TestNotRemoved: a file that could not be removed after the outbox had it is not sent again, and another one of that name is.
 func TestNotRemoved(t *testing.T) {
-	for name, store := range outboxes(t) {
+	for name, store := range intaketest.Outboxes(t) {
 		t.Run(name, func(t *testing.T) {
 			box := &flaky{Outbox: store(t)}
 			p := newPlace(t, Config{}, box)

@@ -14,6 +14,7 @@ import (
 
 	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/intake/grpc"
+	"mailporter/workers/internal/intake/intaketest"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
 
@@ -22,7 +23,7 @@ import (
 
 // TestGetSubmission follows a message through its states, to the end and beyond.
 func TestGetSubmission(t *testing.T) {
-	for name, store := range outboxes(t) {
+	for name, store := range intaketest.Outboxes(t) {
 		t.Run(name, func(t *testing.T) {
 			const bob = "bob@elsewhere.example"
 			o := store(t)

@@ -75,7 +75,7 @@ func (s *Server) admit(by intake.Submitter, h *outboxv1.SubmissionHeader) (m out
 	if size := h.GetSizeBytes(); size > s.config.MaxSize {
 		return m, refuse(codes.ResourceExhausted, string(intake.TooLarge), fmt.Sprintf("At most %d bytes", s.config.MaxSize), "")
 	}
-	// Identities hold no blanks, nor do request ids: no two pairs of them make one name.
+	// Request ids hold no blanks: no two pairs of a caller and an id make one name.
 	m.Request = "grpc " + by.Name + " " + h.GetRequestId()
 	m.Envelope = envelope(h.GetEnvelope())
 	if err := s.config.Check(&m.Envelope); err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,15 +13,13 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"mailporter/kit/redistest"
 	"mailporter/workers/internal/inbound/inboundtest"
 	"mailporter/workers/internal/intake"
 	"mailporter/workers/internal/intake/grpc"
+	"mailporter/workers/internal/intake/intaketest"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
-	"mailporter/workers/internal/state/file"
-	"mailporter/workers/internal/state/redis"
 
 	outboxv1 "mailporter/gen/mailporter/outbox/v1"
 )
@@ -49,34 +46,10 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
-// outboxes are the real ones, each empty, and what opens them again.
-func outboxes(t *testing.T) map[string]func(*testing.T) outbound.Outbox {
-	dir := t.TempDir()
-	server := redistest.Start(t)
-	return map[string]func(*testing.T) outbound.Outbox{
-		"file": func(t *testing.T) outbound.Outbox {
-			s, err := file.Open(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = s.Close() })
-			return s.Outbox()
-		},
-		"redis": func(t *testing.T) outbound.Outbox {
-			s, err := redis.Open(t.Context(), redis.Config{URL: server.URL()}, slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = s.Close() })
-			return s.Outbox()
-		},
-	}
-}
-
 // TestAwkward: each awkward message is in the outbox byte for byte, or was refused for its line ends; in both stores, and still
 // there when the store is opened again.
 func TestAwkward(t *testing.T) {
-	for name, store := range outboxes(t) {
+	for name, store := range intaketest.Outboxes(t) {
 		t.Run(name, func(t *testing.T) {
 			sent := map[string][]byte{}
 			t.Run("submit", func(t *testing.T) { // its cleanups close the store
@@ -110,7 +83,7 @@ func TestAwkward(t *testing.T) {
 
 // TestRequestTwice: the same id of the same caller is one message, after it was sent too, and the first contents win.
 func TestRequestTwice(t *testing.T) {
-	for name, store := range outboxes(t) {
+	for name, store := range intaketest.Outboxes(t) {
 		t.Run(name, func(t *testing.T) {
 			o := store(t)
 			d := openTLS(t, grpc.Config{}, o)
@@ -226,7 +199,7 @@ func TestOutboxFails(t *testing.T) {
 
 // TestBrokenOff: a call that ends in the middle leaves nothing behind.
 func TestBrokenOff(t *testing.T) {
-	for name, store := range outboxes(t) {
+	for name, store := range intaketest.Outboxes(t) {
 		t.Run(name, func(t *testing.T) {
 			o := store(t)
 			d := openOver(t, grpc.Config{}, o, known())
