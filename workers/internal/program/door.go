@@ -13,6 +13,7 @@ import (
 	"mailporter/workers/internal/intake/folder"
 	"mailporter/workers/internal/intake/grpc"
 	"mailporter/workers/internal/intake/smtp"
+	"mailporter/workers/internal/outbound"
 )
 
 // A door is a way in that is open: it takes mail in until ctx ends, or until it cannot go on.
@@ -69,6 +70,9 @@ func (w *sending) open(ctx context.Context, senders *intake.Senders) (all []door
 	return all, nil
 }
 
+// through is the outbox behind a door.
+func (w *sending) through(door string) outbound.Outbox { return counted{w.outbox, w.arrivals, door} }
+
 // listen takes an address for a door.
 func (w *sending) listen(ctx context.Context, door, address string) (net.Listener, error) {
 	var conf net.ListenConfig
@@ -98,7 +102,7 @@ func (w *sending) openSMTP(ctx context.Context, senders *intake.Senders) (door, 
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) error { return smtp.New(c, w.outbox, senders).Serve(ctx, l) }, nil
+	return func(ctx context.Context) error { return smtp.New(c, w.through("smtp"), senders).Serve(ctx, l) }, nil
 }
 
 func (w *sending) openGRPC(ctx context.Context, senders *intake.Senders) (door, error) {
@@ -114,12 +118,12 @@ func (w *sending) openGRPC(ctx context.Context, senders *intake.Senders) (door, 
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) error { return grpc.New(c, w.outbox, senders).Serve(ctx, l) }, nil
+	return func(ctx context.Context) error { return grpc.New(c, w.through("grpc"), senders).Serve(ctx, l) }, nil
 }
 
 func (w *sending) openFolder(_ context.Context, senders *intake.Senders) (door, error) {
 	in := w.config.Intake.Folder
-	d := folder.New(folder.Config{Rules: in.Rules, Path: in.Path, Poll: in.Poll, Senders: in.Senders, Log: w.frame.Log}, w.outbox, senders)
+	d := folder.New(folder.Config{Rules: in.Rules, Path: in.Path, Poll: in.Poll, Senders: in.Senders, Log: w.frame.Log}, w.through("folder"), senders)
 	if err := d.Prepare(); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"mailporter/kit/daemon"
@@ -31,7 +32,7 @@ func threeDoors(t *testing.T) *sending {
 		SMTP: &setup.SMTPIntake{Rules: rules, Listen: programtest.FreeAddress(t)}, GRPC: &setup.GRPCIntake{Rules: rules, Listen: programtest.FreeAddress(t)},
 		Folder: &setup.FolderIntake{Rules: rules, Path: filepath.Join(t.TempDir(), "drop"), Poll: time.Second},
 	}
-	return &sending{base: &base{frame: frame, config: setup.Config{Intake: in}}, outbox: &outboundtest.Memory{}}
+	return &sending{base: &base{frame: frame, config: setup.Config{Intake: in}}, outbox: &outboundtest.Memory{}, arrivals: newArrivals(prometheus.NewRegistry())}
 }
 
 func ready(w *sending) bool {

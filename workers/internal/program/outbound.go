@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mailporter/kit/config"
 	"mailporter/kit/daemon"
 	"mailporter/kit/tokenclient"
@@ -58,7 +60,7 @@ func (p Outbound) run(ctx context.Context, f *daemon.Frame, c setup.Config) (err
 
 // send takes mail in and sends it until ctx ends.
 func (p Outbound) send(ctx context.Context, b *base, board *outbound.Board) error {
-	w := &sending{Outbound: p, base: b, outbox: b.store.Outbox(), ledger: b.store.Ledger(), board: board}
+	w := &sending{Outbound: p, base: b, outbox: b.store.Outbox(), ledger: b.store.Ledger(), board: board, arrivals: newArrivals(b.frame.Metrics)}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var parts sync.WaitGroup
@@ -74,6 +76,8 @@ type sending struct {
 	outbox outbound.Outbox
 	ledger outbound.Ledger
 	board  *outbound.Board
+
+	arrivals *prometheus.CounterVec
 }
 
 // serve starts the door, the sender and the watch over mailboxes. stop is called with what must not happen.

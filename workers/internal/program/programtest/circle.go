@@ -159,6 +159,7 @@ func (w Both) mustShowBoth(t *testing.T, admin string) {
 	for _, want := range []string{
 		fmt.Sprintf(`inbound_messages_total{kind="delivered",protocol=%q} %d`, w.Protocol, letters),
 		fmt.Sprintf(`outbound_attempts_total{kind="sent",protocol=%q} %d`, w.Protocol, letters),
+		fmt.Sprintf(`intake_messages_total{door="folder",outcome="taken"} %d`, letters/3),
 	} {
 		WaitFor(t, want, func() bool { return strings.Contains(Page(admin, "/metrics"), want) })
 	}
