@@ -193,7 +193,13 @@ func TestNoReportOfAReport(t *testing.T) {
 func TestReportedOnceOverACrash(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f, p := newFar(), &press{}
-		f.says(server(outbound.Receipt{}, no(550, "5.1.1 who")))
+		refuses := server(outbound.Receipt{}, no(550, "5.1.1 who"))
+		f.says(func(ctx context.Context, mailbox string, e mail.Envelope) (outbound.Receipt, error) {
+			if e.Recipients[0].Address == support {
+				time.Sleep(time.Second) // the verdict that is lost is the message's: it comes before its report's
+			}
+			return refuses(ctx, mailbox, e)
+		})
 		var dead sync.Once
 		box := &outboundtest.Memory{}
 		hand(t, box, support, mail.Recipient{Address: ann})
