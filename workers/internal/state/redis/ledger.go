@@ -54,6 +54,7 @@ for i, l in pairs(limits) do
 end
 if wait > 0 then return {string.format('%%.0f', wait), why} end
 
+redis.call('HDEL', KEYS[1], '') -- even if Redis is full: see outbox.lua
 for i, l in pairs(limits) do
   redis.call('HINCRBY', KEYS[i], string.format('%%.0f', math.floor(now / l.length)), string.format('%%.0f', l.cost))
   redis.call('PEXPIRE', KEYS[i], math.ceil((l.window + l.length) / 1000) + 1000)
@@ -66,6 +67,7 @@ local clock = redis.call('TIME')
 local ends = clock[1] * 1000000 + clock[2] + ARGV[1]
 local before = redis.call('HGET', KEYS[1], 'until')
 if before and tonumber(before) >= ends then return 0 end
+redis.call('HDEL', KEYS[1], '') -- even if Redis is full: see outbox.lua
 redis.call('HSET', KEYS[1], 'until', string.format('%.0f', ends), 'why', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000) + 1000)
 return 1`)

@@ -16,6 +16,10 @@ local now = clock[1] * 1000000 + clock[2]
 local function micros(n) return string.format('%.0f', n) end
 local function job(id) return prefix .. 'job:' .. id end
 
+-- A Redis that is full refuses the first write of a script if that may need room, and no later one. What helps a message on its way
+-- out must not be refused, or a Redis full of mail would stay full: so it begins with a write that needs none.
+local function even_if_full() redis.call('DEL', prefix .. 'nothing') end
+
 local function recipients(id) return cjson.decode(redis.call('HGET', job(id), 'recipients')) end
 local function keep(id, list) redis.call('HSET', job(id), 'recipients', cjson.encode(list)) end
 
@@ -89,6 +93,7 @@ end
 -- ARGV: prefix, id, name of the claim, ttl in microseconds. Answers 0 if the claim was lost.
 local function extend()
   if not held(ARGV[2], ARGV[3]) then return 0 end
+  even_if_full()
   redis.call('ZADD', claimed, micros(now + tonumber(ARGV[4])), ARGV[2])
   return 1
 end
@@ -96,6 +101,7 @@ end
 -- ARGV: prefix, id, name of the claim, draft. Answers 0 if the claim was lost.
 local function drafted()
   if not held(ARGV[2], ARGV[3]) then return 0 end
+  even_if_full()
   redis.call('HSET', job(ARGV[2]), 'draft', ARGV[4])
   return 1
 end
@@ -220,6 +226,7 @@ local function retry()
   local id = ARGV[2]
   local answer = idle(id)
   if answer ~= 'ok' then return answer end
+  even_if_full()
   local list = recipients(id)
   for _, r in ipairs(list) do
     if r.s ~= SENT then r.s, r.r, r.c = QUEUED, '', micros(now) end
