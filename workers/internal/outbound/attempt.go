@@ -19,6 +19,7 @@ func (s *Sender) run(ctx context.Context, l *lane, j Job) error {
 		return nil
 	}
 	s.learn(ctx, l, err)
+	s.rest(l, err)
 	v := judge(s.Options, l.holds(err), j, receipt, err, time.Now())
 	if ctx.Err() != nil && err != nil && kindOf(err) == fault.Temporary {
 		v.Free = true // it was stopped, it did not fail

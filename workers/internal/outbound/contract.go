@@ -64,11 +64,12 @@ type Failure struct {
 type Verdict struct {
 	Sent  []string
 	Dead  []Failure
-	Later []Failure // open still; claimed again after At
+	Later []Failure // open still; claimed again after At, but see Stays
 	At    time.Time // when to try Later again
 	Doubt bool      // Later's recipients may have it already: their state is Unknown, not Deferred
 	Held  bool      // Later's recipients wait for an operator: they are not claimed again
 	Free  bool      // it was no attempt: Job.Attempts does not grow
+	Stays bool      // Later keeps its place among what is due, whatever At says: the mailbox waits, and not this message
 }
 
 // RecipientStatus is one recipient of a kept message.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +95,48 @@ func TestThreeWorkersKeepTheLimits(t *testing.T) {
 			t.Errorf("it took %v; %d a minute are allowed", took, perMinute)
 		}
 	})
+}
+
+// inTurn is a transport that notes who got mail, in the order of sending.
+type inTurn struct {
+	mu sync.Mutex
+	to []string
+}
+
+func (q *inTurn) Send(_ context.Context, e mail.Envelope, _ mail.Body) (outbound.Receipt, error) {
+	time.Sleep(100 * time.Millisecond) // virtual
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.to = append(q.to, e.Recipients[0].Address)
+	return outbound.Receipt{}, nil
+}
+
+func (q *inTurn) Close() error { return nil }
+
+// TestWaitingCostsNobodyHisPlace: what met a limit is not sent after all that was handed in later, by however many workers.
+func TestWaitingCostsNobodyHisPlace(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				const messages = 10 * perMinute
+				box, l, q := &outboundtest.Memory{}, &outboundtest.Counter{}, &inTurn{}
+				for i := range messages {
+					submit(t, box, support, strconv.Itoa(i))
+					time.Sleep(time.Millisecond)
+				}
+				for range workers {
+					worker(t, box, l, q)
+				}
+				after(15 * time.Minute)
+				empty(t, box)
+				for place, name := range q.to {
+					if i, err := strconv.Atoi(name); err != nil || max(i-place, place-i) > connections*workers {
+						t.Errorf("message %s was sent as number %d", name, place)
+					}
+				}
+			})
+		})
+	}
 }
 
 // bounded is a transport whose server takes no more than three at a time.

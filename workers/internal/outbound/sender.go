@@ -283,7 +283,19 @@ func (s *Sender) letGo(ctx context.Context, j Job) {
 	s.settle(ctx, j, v)
 }
 
-// finished makes room, and pauses the mailbox if its next job would only meet the same refusal.
+// rest pauses the mailbox if its next job would only meet the same refusal. It comes before Settle, or this worker would claim
+// again at once what keeps its place.
+func (s *Sender) rest(l *lane, err error) {
+	until := s.pause(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until.After(l.paused) {
+		l.paused = until
+		s.Board.change(l.settings.Mailbox, func(m *MailboxStatus) { m.PausedUntil, m.Because = until, oneLine(err) })
+	}
+}
+
+// finished makes room.
 func (s *Sender) finished(l *lane, took time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -292,13 +304,10 @@ func (s *Sender) finished(l *lane, took time.Duration, err error) {
 	if l.retired && l.running == 0 {
 		s.closeTransport(l)
 	}
-	if until := s.pause(err); until.After(l.paused) {
-		l.paused = until
-		s.Board.change(l.settings.Mailbox, func(m *MailboxStatus) { m.PausedUntil, m.Because = until, oneLine(err) })
-	}
 	s.wake()
 }
 
+// pause is until when a mailbox rests that met err; zero: it goes on.
 func (s *Sender) pause(err error) time.Time {
 	switch {
 	case err == nil:

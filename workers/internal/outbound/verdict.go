@@ -65,7 +65,7 @@ func refused(o Options, hold bool, j Job, r Receipt, err error, now time.Time) V
 		v.Doubt, v.Held = true, hold
 		v.bury(r.Refused)
 	case fault.Throttled:
-		v.Free = waits(err) // it was not offered
+		v.Free, v.Stays = waits(err), waits(err) // it was not offered
 		if p := patience(err); p > 0 {
 			v.At = now.Add(p + jitter(p/10)) // not before, and not all at the same moment
 		}

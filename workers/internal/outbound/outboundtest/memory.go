@@ -282,9 +282,12 @@ func (e *entry) settle(v outbound.Verdict) {
 	for _, f := range v.Later {
 		e.mark(f.Address, later, f.Reason)
 	}
-	e.claim, e.doubt, e.next = "", v.Doubt, v.At
-	if len(v.Later) == 0 || v.Held {
+	e.claim, e.doubt = "", v.Doubt
+	switch {
+	case len(v.Later) == 0 || v.Held:
 		e.next = time.Time{}
+	case !v.Stays:
+		e.next = v.At
 	}
 	if !v.Free {
 		e.attempts++

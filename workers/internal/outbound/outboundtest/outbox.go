@@ -65,6 +65,7 @@ func Outbox(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"doubt ends with an answer":                doubtEnds,
 		"the held are not claimed":                 heldStay,
 		"free attempts do not count":               freeAttempts,
+		"what waits keeps its place":               placeIsKept,
 		"a lapsed claim comes back in doubt":       lapsedClaim,
 		"a lapsed claim decides nothing":           lapsedSettle,
 		"an extended claim lasts":                  extendedClaim,

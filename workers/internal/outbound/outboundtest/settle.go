@@ -134,6 +134,26 @@ func freeAttempts(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	}
 }
 
+// placeIsKept: what waits for its mailbox is the next one still, and shows why it waits.
+func placeIsKept(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	first, second := add(t, o, letter(support, ann)), add(t, o, letter(support, bob))
+	jobs := claim(t, o, 9, 1, long, support)
+	if len(jobs) != 1 || jobs[0].ID != first {
+		t.Fatalf("jobs %v", jobs)
+	}
+	settle(t, o, jobs[0], outbound.Verdict{Later: []outbound.Failure{{Address: ann, Reason: "used up"}}, At: time.Now().Add(long), Free: true, Stays: true})
+	if r := list(t, o)[0].Recipients[0]; r.State != outbound.Deferred || r.Reason != "used up" {
+		t.Errorf("%+v", r)
+	}
+	if next, err := o.Next(t.Context(), []string{support}); err != nil || time.Until(next) > near {
+		t.Errorf("next %v, %v", next, err)
+	}
+	if jobs = claim(t, o, 9, 9, long, support); len(jobs) != 2 || jobs[0].ID != first || jobs[1].ID != second {
+		t.Errorf("jobs %v", jobs)
+	}
+}
+
 func lapsedClaim(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	o := open(t)
 	id := add(t, o, letter(support, ann))

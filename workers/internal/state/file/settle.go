@@ -41,8 +41,8 @@ func end(tx *sql.Tx, j outbound.Job, v outbound.Verdict, now time.Time) error {
 	if v.Free {
 		made = 0
 	}
-	return held(tx.Exec("UPDATE messages SET claim = NULL, until = NULL, doubt = ?, next = ?, open = ?, attempts = attempts + ? WHERE id = ? AND claim = ? AND until > ?",
-		v.Doubt, next, len(v.Later), made, j.ID, j.Claim, now.UnixMicro()))
+	return held(tx.Exec("UPDATE messages SET claim = NULL, until = NULL, doubt = ?, next = iif(?, next, ?), open = ?, attempts = attempts + ? WHERE id = ? AND claim = ? AND until > ?",
+		v.Doubt, v.Stays, next, len(v.Later), made, j.ID, j.Claim, now.UnixMicro()))
 }
 
 // mark gives every recipient its state.

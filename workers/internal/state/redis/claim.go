@@ -168,7 +168,11 @@ func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) 
 		return fmt.Errorf("settle message %s: %w", j.ID, err)
 	}
 	next := ""
-	if len(v.Later) > 0 && !v.Held {
+	switch {
+	case len(v.Later) == 0 || v.Held:
+	case v.Stays:
+		next = "as before"
+	default:
 		next = strconv.FormatInt(max(0, time.Until(v.At).Microseconds()), 10)
 	}
 	made := 1

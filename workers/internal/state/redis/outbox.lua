@@ -118,8 +118,8 @@ local function leave(id, seconds)
   redis.call('EXPIRE', job(id), seconds)
 end
 
--- ARGV: prefix, id, name of the claim, outcomes (JSON: address -> {s, r}), microseconds to the next attempt ('' = none),
--- doubt (1 or 0), attempts made, seconds to remember what was sent.
+-- ARGV: prefix, id, name of the claim, outcomes (JSON: address -> {s, r}), microseconds to the next attempt ('' = none,
+-- 'as before' = where it was among what is due), doubt (1 or 0), attempts made, seconds to remember what was sent.
 -- Answers 0 if the claim was lost.
 local function settle()
   local id = ARGV[2]
@@ -140,7 +140,9 @@ local function settle()
     leave(id, ARGV[8])
     return 1
   end
-  local next = ARGV[5] ~= '' and micros(now + tonumber(ARGV[5])) or ''
+  local next = ARGV[5]
+  if next == 'as before' then next = redis.call('HGET', job(id), 'next')
+  elseif next ~= '' then next = micros(now + tonumber(next)) end
   redis.call('HSET', job(id), 'claim', '', 'doubt', ARGV[6], 'next', next)
   if next ~= '' then redis.call('ZADD', due, next, id) else redis.call('ZREM', waiting, id) end
   return 1
