@@ -44,20 +44,22 @@ func (s *Sender) attempt(ctx context.Context, l *lane, j *Job) (r Receipt, err e
 }
 
 // inOneStep sends the message unless an earlier attempt did.
-func (s *Sender) inOneStep(ctx context.Context, l *lane, j *Job, b stored) (Receipt, error) {
+func (s *Sender) inOneStep(ctx context.Context, l *lane, j *Job, b stored) (r Receipt, err error) {
 	if sent, err := s.sentBefore(ctx, l, *j, b); sent || err != nil {
 		return Receipt{}, err
 	}
-	if err := s.book(ctx, l, *j); err != nil {
+	booked, err := s.book(ctx, l, *j)
+	if err != nil {
 		return Receipt{}, err
 	}
+	defer func() { s.unbook(ctx, l, *j, booked, r, err) }()
 	if err := s.clearTrace(ctx, *j); err != nil {
 		return Receipt{}, err
 	}
 	if j.InDoubt {
 		s.mark(*j, l.looks())
 	}
-	r, err := l.transport.Send(ctx, j.Envelope, b)
+	r, err = l.transport.Send(ctx, j.Envelope, b)
 	if err != nil && kindOf(err) == fault.InDoubt && l.finder != nil {
 		err = errors.Join(err, s.leaveTrace(ctx, *j, r))
 	}

@@ -9,16 +9,18 @@ import (
 )
 
 // inTwoSteps drafts the message unless an earlier attempt did, and sends the draft unless one did.
-func (s *Sender) inTwoSteps(ctx context.Context, d Drafter, l *lane, j *Job, b mail.Body) error {
+func (s *Sender) inTwoSteps(ctx context.Context, d Drafter, l *lane, j *Job, b mail.Body) (err error) {
 	draft, sent, err := s.earlier(ctx, d, l, *j)
 	if sent || err != nil {
 		return err
 	}
 	vanished := j.InDoubt && j.Draft != "" && draft == ""
 	j.InDoubt = vanished // otherwise nothing was sent so far
-	if err := s.book(ctx, l, *j); err != nil {
+	booked, err := s.book(ctx, l, *j)
+	if err != nil {
 		return err
 	}
+	defer func() { s.unbook(ctx, l, *j, booked, Receipt{}, err) }()
 	if vanished {
 		s.mark(*j, true)
 	}

@@ -17,6 +17,9 @@ type Ledger interface {
 	// Book counts a message against all limits of its mailbox, or says which one is used up and until when; then nothing
 	// is counted. A message that alone is more than a limit allows is booked once nothing else counts against that limit.
 	Book(ctx context.Context, mailbox string, limits []tokenclient.Limit, c Cost) (Wait, error)
+	// Unbook takes back what Book counted at that time, Wait.Booked: the provider did not take it. What has left the window
+	// of a limit counts no more as it is.
+	Unbook(ctx context.Context, mailbox string, limits []tokenclient.Limit, c Cost, booked time.Time) error
 	// Close makes Book say no until a time: the provider asked for it. A later end counts.
 	Close(ctx context.Context, mailbox string, until time.Time, why string) error
 	// Usage is what counts against the limits now; nothing is booked.
@@ -47,10 +50,11 @@ func (c Cost) Of(u tokenclient.Unit) int64 {
 	return 1
 }
 
-// Wait is Book's answer. The zero value: the message is booked.
+// Wait is Book's answer. Without Until the message is booked.
 type Wait struct {
-	Until time.Time
-	Why   string // for a person: 30 messages in 1m0s are used up
+	Until  time.Time
+	Why    string    // for a person: 30 messages in a minute are used up
+	Booked time.Time // when, by the clock that the ledger goes by
 }
 
 // Slots is into how many parts the window of a limit is divided. What was sent counts until the part that it was sent in
@@ -129,32 +133,67 @@ func span(d time.Duration) string {
 // QuotaReason is the reason of messages that wait for room in a limit.
 const QuotaReason = "SENDING_LIMIT"
 
-// book counts the job against its mailbox's limits; the error says how long to wait. A ledger that does not answer lets
-// nothing pass: it lives where the outbox does.
-func (s *Sender) book(ctx context.Context, l *lane, j Job) error {
+// book counts the job against its mailbox's limits and says when that was; the error says how long to wait. A ledger that does
+// not answer lets nothing pass: it lives where the outbox does.
+func (s *Sender) book(ctx context.Context, l *lane, j Job) (booked time.Time, err error) {
 	if s.Ledger == nil {
-		return nil
+		return time.Time{}, nil
 	}
 	w, err := s.room(ctx, l, j)
 	switch {
 	case err != nil:
-		return fmt.Errorf("book the message: %w", err)
+		return time.Time{}, fmt.Errorf("book the message: %w", err)
 	case w.Until.IsZero():
-		return nil
+		return w.Booked, nil
 	}
-	return &fault.Error{Kind: fault.Throttled, Reason: QuotaReason, After: max(time.Until(w.Until), time.Millisecond), Err: errWaits{w}}
+	return time.Time{}, &fault.Error{Kind: fault.Throttled, Reason: QuotaReason, After: max(time.Until(w.Until), time.Millisecond), Err: errWaits{w}}
 }
 
 // room books the job. Where no limits are known there is nothing to write down: only what the provider asked for counts.
 func (s *Sender) room(ctx context.Context, l *lane, j Job) (Wait, error) {
 	if limits := l.settings.Outbound.Limits; len(limits) > 0 {
-		return s.Ledger.Book(ctx, j.Mailbox, limits, Cost{int64(len(j.Envelope.Recipients)), j.Size})
+		return s.Ledger.Book(ctx, j.Mailbox, limits, j.cost())
 	}
 	u, err := s.Ledger.Usage(ctx, j.Mailbox, nil)
 	if err != nil || u.Closed.Until.IsZero() {
 		return Wait{}, err
 	}
 	return Wait{Until: time.Now().Add(u.Closed.Until.Sub(u.Now)), Why: u.Closed.Why}, nil
+}
+
+func (j Job) cost() Cost { return Cost{int64(len(j.Envelope.Recipients)), j.Size} }
+
+// unbook gives back what the provider did not take: an outage of some hours, in which each message is tried many times, or a
+// credential that somebody must mend, would use up a day's recipients without one of them having got anything.
+func (s *Sender) unbook(ctx context.Context, l *lane, j Job, booked time.Time, r Receipt, err error) {
+	limits, c := spared(l.settings.Outbound.Limits, j, r, err)
+	if booked.IsZero() || len(limits) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Options.Claim/6)
+	defer cancel()
+	if err := s.Ledger.Unbook(ctx, j.Mailbox, limits, c, booked); err != nil {
+		s.Log.Warn("mail that was not sent counts against the mailbox's limits", "mailbox", j.Mailbox, "id", j.ID, "error", err)
+	}
+}
+
+// budget is the least window of limits on the mail that a provider takes. The shorter ones are on how often it is asked, and
+// who was refused has asked.
+const budget = time.Hour
+
+// spared is what an attempt did not use up, and of which limits: all of it if nobody got the message, else the refused.
+func spared(limits []tokenclient.Limit, j Job, r Receipt, err error) (some []tokenclient.Limit, c Cost) {
+	c = Cost{Recipients: int64(len(r.Refused))}
+	nobody := err != nil && kindOf(err) != fault.InDoubt
+	if nobody {
+		c = j.cost()
+	}
+	for _, l := range limits {
+		if l.Window >= budget && (nobody || l.Unit == tokenclient.Recipients && c.Recipients > 0) {
+			some = append(some, l)
+		}
+	}
+	return some, c
 }
 
 // errWaits is a message that was not offered: there is no room for it yet.

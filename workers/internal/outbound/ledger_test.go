@@ -233,6 +233,10 @@ func (brokenLedger) Book(context.Context, string, []tokenclient.Limit, outbound.
 	return outbound.Wait{}, errors.New("redis is away")
 }
 
+func (brokenLedger) Unbook(context.Context, string, []tokenclient.Limit, outbound.Cost, time.Time) error {
+	return errors.New("redis is away")
+}
+
 func (brokenLedger) Close(context.Context, string, time.Time, string) error { return nil }
 
 func (brokenLedger) Usage(context.Context, string, []tokenclient.Limit) (outbound.Usage, error) {

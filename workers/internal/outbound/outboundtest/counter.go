@@ -44,12 +44,22 @@ func (c *Counter) Book(_ context.Context, mailbox string, limits []tokenclient.L
 		}
 	}
 	if wait.Until.IsZero() {
-		c.count(mailbox, limits, cost, now)
+		c.count(mailbox, limits, cost, now, 1)
+		wait.Booked = now
 	}
 	return wait, nil
 }
 
-func (c *Counter) count(mailbox string, limits []tokenclient.Limit, cost outbound.Cost, now time.Time) {
+// Unbook implements outbound.Ledger.
+func (c *Counter) Unbook(_ context.Context, mailbox string, limits []tokenclient.Limit, cost outbound.Cost, booked time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count(mailbox, limits, cost, booked, -1)
+	return nil
+}
+
+// count adds the cost so many times; c.mu is held.
+func (c *Counter) count(mailbox string, limits []tokenclient.Limit, cost outbound.Cost, at time.Time, times int64) {
 	if c.sent == nil {
 		c.sent = map[counted]map[int64]int64{}
 	}
@@ -58,7 +68,7 @@ func (c *Counter) count(mailbox string, limits []tokenclient.Limit, cost outboun
 		if c.sent[of] == nil {
 			c.sent[of] = map[int64]int64{}
 		}
-		c.sent[of][outbound.SlotOf(l, now)] += cost.Of(l.Unit)
+		c.sent[of][outbound.SlotOf(l, at)] += times * cost.Of(l.Unit)
 	}
 }
 

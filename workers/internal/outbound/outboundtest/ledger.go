@@ -24,6 +24,7 @@ func Ledger(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"a restart forgets nothing":           ledgerRestart,
 		"many side by side book no more":      ledgerRace,
 		"without limits everything is booked": ledgerNone,
+		"what was not taken is given back":    ledgerUnbook,
 		"what counts can be read":             ledgerUsage,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
@@ -183,6 +184,34 @@ func ledgerNone(t *testing.T, open func(*testing.T) outbound.Ledger) {
 	for range 20 {
 		mustBook(t, l, support, outbound.Cost{Recipients: 1000, Bytes: 1 << 40})
 	}
+}
+
+// ledgerUnbook: it makes room, leaves what others booked, and lends nothing beyond what was booked.
+func ledgerUnbook(t *testing.T, open func(*testing.T) outbound.Ledger) {
+	l := open(t)
+	limits := []tokenclient.Limit{limit(tokenclient.Recipients, 10, hour), limit(tokenclient.Messages, 2, hour)}
+	ten := outbound.Cost{Recipients: 10, Bytes: 1}
+	w := book(t, l, support, ten, limits...)
+	mustBook(t, l, sales, ten, limits...)
+	mustWait(t, l, support, outbound.Cost{Recipients: 4}, "10 recipients", hour, limits...)
+	unbook := func(c outbound.Cost, limits ...tokenclient.Limit) {
+		t.Helper()
+		if err := l.Unbook(t.Context(), support, limits, c, w.Booked); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unbook(outbound.Cost{Recipients: 4}, limits[0]) // the refused of a message that others got
+	mustBook(t, l, support, outbound.Cost{Recipients: 4}, limits...)
+	mustWait(t, l, support, outbound.Cost{Recipients: 1}, "10 recipients", hour, limits[0])
+	mustWait(t, l, support, outbound.Cost{}, "2 messages", hour, limits[1])
+	unbook(outbound.Cost{Recipients: 6, Bytes: 1}, limits...)
+	mustBook(t, l, support, outbound.Cost{Recipients: 6}, limits...)
+	mustWait(t, l, support, outbound.Cost{}, "2 messages", hour, limits[1])
+	mustWait(t, l, sales, outbound.Cost{Recipients: 1}, "10 recipients", hour, limits...)
+	if err := l.Unbook(t.Context(), support, limits, ten, w.Booked.Add(-2*hour)); err != nil { // it counts no more
+		t.Fatal(err)
+	}
+	mustWait(t, l, support, outbound.Cost{Recipients: 1}, "10 recipients", hour, limits[0])
 }
 
 func ledgerUsage(t *testing.T, open func(*testing.T) outbound.Ledger) {

@@ -32,12 +32,31 @@ func (s ledger) Book(ctx context.Context, mailbox string, limits []tokenclient.L
 				return err
 			}
 		}
+		wait.Booked = now
 		return nil
 	})
 	if err != nil {
 		return outbound.Wait{}, fmt.Errorf("book a message: %w", err)
 	}
 	return wait, nil
+}
+
+// Unbook implements outbound.Ledger.
+func (s ledger) Unbook(ctx context.Context, mailbox string, limits []tokenclient.Limit, c outbound.Cost, booked time.Time) error {
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		for _, l := range limits {
+			_, err := tx.Exec("UPDATE sent SET amount = max(0, amount - ?) WHERE mailbox = ? AND unit = ? AND window = ? AND slot = ?",
+				c.Of(l.Unit), mailbox, l.Unit, l.Window.Microseconds(), outbound.SlotOf(l, booked))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("give a booking back: %w", err)
+	}
+	return nil
 }
 
 // room is how long a message must wait for the last of its limits, or for the mailbox to open.

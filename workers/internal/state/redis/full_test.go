@@ -58,8 +58,12 @@ func TestAFullRedisEmptiesItself(t *testing.T) {
 	if err := box.Extend(t.Context(), jobs[0], time.Hour); err != nil {
 		t.Errorf("extend: %v", err)
 	}
-	if w, err := ledger.Book(t.Context(), mailbox, limits, outbound.Cost{Recipients: 1}); err != nil || !w.Until.IsZero() {
+	w, err := ledger.Book(t.Context(), mailbox, limits, outbound.Cost{Recipients: 1})
+	if err != nil || !w.Until.IsZero() {
 		t.Errorf("book: %+v, %v", w, err)
+	}
+	if err := ledger.Unbook(t.Context(), mailbox, limits, outbound.Cost{Recipients: 1}, w.Booked); err != nil {
+		t.Errorf("unbook: %v", err)
 	}
 	if err := ledger.Close(t.Context(), mailbox, time.Now().Add(time.Hour), "429"); err != nil {
 		t.Errorf("close: %v", err)

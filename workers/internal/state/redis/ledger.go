@@ -15,7 +15,7 @@ import (
 // book counts a message against all limits, or none: outbound.Room in the script's words. Times are microseconds by
 // Redis's clock, so that the clocks of pods do not matter.
 // KEYS: closed, then a hash for each limit: part of the window -> sum. ARGV: for each limit most, window, cost, and what to
-// say when it is used up. Answers {microseconds to wait, why}.
+// say when it is used up. Answers {microseconds to wait, why, when it was booked}.
 var book = redis.NewScript(fmt.Sprintf(`
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -52,14 +52,25 @@ for i, l in pairs(limits) do
     if at - now > wait then wait, why = at - now, l.used end
   end
 end
-if wait > 0 then return {string.format('%%.0f', wait), why} end
+if wait > 0 then return {string.format('%%.0f', wait), why, '0'} end
 
 redis.call('HDEL', KEYS[1], '') -- even if Redis is full: see outbox.lua
 for i, l in pairs(limits) do
   redis.call('HINCRBY', KEYS[i], string.format('%%.0f', math.floor(now / l.length)), string.format('%%.0f', l.cost))
   redis.call('PEXPIRE', KEYS[i], math.ceil((l.window + l.length) / 1000) + 1000)
 end
-return {'0', ''}`, outbound.Slots))
+return {'0', '', string.format('%%.0f', now)}`, outbound.Slots))
+
+// unbook takes back what was booked, if it still counts. KEYS: a hash for each limit. ARGV: for each limit part of the window,
+// cost.
+var unbook = redis.NewScript(`
+for i, key in ipairs(KEYS) do
+  redis.call('HDEL', key, '') -- even if Redis is full: see outbox.lua
+  local slot = ARGV[2 * i - 1]
+  local amount = redis.call('HGET', key, slot)
+  if amount then redis.call('HINCRBY', key, slot, string.format('%.0f', -math.min(tonumber(amount), tonumber(ARGV[2 * i])))) end
+end
+return 1`)
 
 // closeBox notes the later end. KEYS: closed. ARGV: microseconds from now, why.
 var closeBox = redis.NewScript(`
@@ -91,17 +102,36 @@ func (s ledger) Book(ctx context.Context, mailbox string, limits []tokenclient.L
 	if err != nil {
 		return outbound.Wait{}, fmt.Errorf("book a message: %w", err)
 	}
-	if len(answer) != 2 {
+	return readWait(answer)
+}
+
+// readWait reads {microseconds to wait, why, when it was booked}.
+func readWait(answer []string) (outbound.Wait, error) {
+	if len(answer) != 3 {
 		return outbound.Wait{}, errAnswer
 	}
 	micros, err := strconv.ParseInt(answer[0], 10, 64)
-	if err != nil {
+	booked, bookedErr := strconv.ParseInt(answer[2], 10, 64)
+	switch {
+	case err != nil || bookedErr != nil:
 		return outbound.Wait{}, errAnswer
-	}
-	if micros == 0 {
-		return outbound.Wait{}, nil
+	case micros == 0:
+		return outbound.Wait{Booked: time.UnixMicro(booked)}, nil
 	}
 	return outbound.Wait{Until: time.Now().Add(time.Duration(micros) * time.Microsecond), Why: answer[1]}, nil
+}
+
+// Unbook implements outbound.Ledger.
+func (s ledger) Unbook(ctx context.Context, mailbox string, limits []tokenclient.Limit, c outbound.Cost, booked time.Time) error {
+	keys, args := []string{}, []any{}
+	for _, l := range limits {
+		keys = append(keys, sentKey(mailbox, l))
+		args = append(args, outbound.SlotOf(l, booked), c.Of(l.Unit))
+	}
+	if err := unbook.Run(ctx, s.client, keys, args...).Err(); err != nil {
+		return fmt.Errorf("give a booking back: %w", err)
+	}
+	return nil
 }
 
 // Close implements outbound.Ledger.
