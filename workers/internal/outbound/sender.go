@@ -33,6 +33,7 @@ type Sender struct {
 	lanes map[string]*lane
 	woken chan struct{}
 	jobs  sync.WaitGroup
+	ends  sync.WaitGroup // transports that close
 	told  told
 }
 
@@ -66,12 +67,17 @@ func (s *Sender) Set(all []tokenclient.Settings) {
 		if s.lanes[mailbox] != old {
 			s.retire(old)
 		}
-		if s.lanes[mailbox] == nil {
-			s.Board.forget(mailbox)
-			s.Metrics.forget(mailbox)
-		}
+		s.forget(mailbox)
 	}
 	s.wake()
+}
+
+// forget takes a mailbox from the pages that has no lane any more; s.mu is held.
+func (s *Sender) forget(mailbox string) {
+	if s.lanes[mailbox] == nil {
+		s.Board.forget(mailbox)
+		s.Metrics.forget(mailbox)
+	}
 }
 
 // open makes a lane; s.mu is held.
@@ -112,7 +118,7 @@ func (s *Sender) addFinder(l *lane) {
 func (s *Sender) retire(l *lane) {
 	l.retired = true
 	if l.running == 0 {
-		s.closeTransport(l)
+		s.ends.Go(func() { s.closeTransport(l) }) // beside: a server may take its time to say goodbye
 	}
 }
 
@@ -171,6 +177,7 @@ func (s *Sender) Run(ctx context.Context) {
 	}
 	s.jobs.Wait()
 	s.Set(nil)
+	s.ends.Wait()
 }
 
 // round starts everything that is due and has room, and says when to look again.
@@ -301,8 +308,9 @@ func (s *Sender) finished(l *lane, took time.Duration, err error) {
 	defer s.mu.Unlock()
 	l.running--
 	l.learnPace(took, err)
-	if l.retired && l.running == 0 {
-		s.closeTransport(l)
+	if l.retired {
+		s.retire(l)
+		s.forget(l.settings.Mailbox) // its last job may have brought it back to the pages
 	}
 	s.wake()
 }

@@ -227,10 +227,13 @@ func TestFindersComeAndGo(t *testing.T) {
 			t.Errorf("%d finders for one mailbox without drafts", made)
 		}
 		s.Set([]tokenclient.Settings{settings(support, 9)})
+		after(0)
 		if made != 2 || c.closed != 1 {
 			t.Errorf("%d made, %d closed", made, c.closed)
 		}
-		if s.Set(nil); c.closed != 1 || f.closed != 2 {
+		s.Set(nil)
+		after(0)
+		if c.closed != 1 || f.closed != 2 {
 			t.Errorf("closed: %d finders, %d transports", c.closed, f.closed)
 		}
 	})
