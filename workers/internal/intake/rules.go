@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"mailporter/workers/internal/mail"
 )
@@ -79,12 +80,12 @@ func (r Rules) Check(e *mail.Envelope) error {
 	if e.Return != "" && e.Return != "FULL" && e.Return != "HDRS" { // RFC 3461 section 4.3
 		return refuse(EnvelopeInvalid, "", "RET is FULL or HDRS")
 	}
-	if !isXtext(e.ID, 100) { // RFC 3461 section 4.4
+	if !IsEnvelopeID(e.ID) {
 		return refuse(EnvelopeInvalid, "", "ENVID is at most 100 characters of xtext (RFC 3461 section 4)")
 	}
 	var once []mail.Recipient
 	for _, to := range e.Recipients {
-		if err := checkRecipient(to); err != nil {
+		if err := checkRecipient(to, e.UTF8); err != nil {
 			return err
 		}
 		if !slices.ContainsFunc(once, func(other mail.Recipient) bool { return other.Address == to.Address }) {
@@ -95,13 +96,13 @@ func (r Rules) Check(e *mail.Envelope) error {
 	return r.checkNumber(e)
 }
 
-func checkRecipient(to mail.Recipient) error {
+func checkRecipient(to mail.Recipient, smtputf8 bool) error {
 	switch {
 	case !IsAddress(to.Address):
 		return refuse(AddressInvalid, "", "The recipient %q is no mail address", to.Address)
 	case !IsNotify(to.Notify):
 		return refuse(EnvelopeInvalid, "", "NOTIFY is NEVER, or some of SUCCESS, FAILURE, DELAY")
-	case !isXtext(to.Original, 500) || to.Original != "" && !strings.Contains(to.Original, ";"): // RFC 3461 section 4.2
+	case !IsOriginal(to.Original, smtputf8):
 		return refuse(EnvelopeInvalid, "", "ORCPT is TYPE;XTEXT of at most 500 characters (RFC 3461 section 4.2)")
 	}
 	return nil
@@ -125,7 +126,7 @@ const maxAddress = 254
 // IsAddress says whether s can stand in a path: local part and domain, without what would end a command.
 func IsAddress(s string) bool {
 	at := strings.LastIndexByte(s, '@')
-	if at < 1 || at == len(s)-1 || len(s) > maxAddress {
+	if at < 1 || at == len(s)-1 || len(s) > maxAddress || !utf8.ValidString(s) {
 		return false
 	}
 	local, domain := s[:at], s[at+1:]
@@ -165,17 +166,35 @@ func IsNotify(s string) bool {
 	if s == "" || s == "NEVER" {
 		return true
 	}
-	for _, word := range strings.Split(s, ",") {
+	words := strings.Split(s, ",")
+	for _, word := range words {
 		if word != "SUCCESS" && word != "FAILURE" && word != "DELAY" {
 			return false
 		}
 	}
-	return true
+	return len(words) <= 3
 }
 
-// isXtext is what may follow an = in a command: visible ASCII, no longer than most bytes.
-func isXtext(s string, most int) bool {
-	return len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+// IsEnvelopeID is RFC 3461 section 4.4; empty is none.
+func IsEnvelopeID(s string) bool { return len(s) <= 100 && isXtext(s) }
+
+// IsOriginal is ORCPT of RFC 3461 section 4.2, empty for none, and within an SMTPUTF8 message RFC 6533 section 3.
+func IsOriginal(s string, smtputf8 bool) bool {
+	kind, address, found := strings.Cut(s, ";")
+	switch {
+	case s == "":
+		return true
+	case !found || kind == "" || len(s) > 500:
+		return false
+	case smtputf8:
+		return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return control(r) || r == ' ' })
+	}
+	return isXtext(kind) && isXtext(address)
+}
+
+// isXtext is what may follow an = in a command: visible ASCII.
+func isXtext(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // Guard is a reader that breaks off with a *Refusal where message breaks the rules.

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,7 +22,7 @@ func (s *session) mail(rest string) {
 	case s.started:
 		s.wrong(503, "5.5.1 One message at a time; RSET starts over")
 	case !ok || err != nil:
-		s.wrong(501, "5.5.4 MAIL FROM:<address> [parameters]"+because(err))
+		s.wrong(501, syntax(err, "5.1.7")+" MAIL FROM:<address> [parameters]"+because(err))
 	default:
 		s.begin(from, p)
 	}
@@ -32,6 +33,14 @@ func because(err error) string {
 		return ""
 	}
 	return ": " + err.Error()
+}
+
+// syntax is the status code of a command that cannot be read: address, if that is what is wrong (RFC 3463 section 3.2).
+func syntax(err error, address string) string {
+	if errors.Is(err, errAddress) || errors.Is(err, errPath) {
+		return address
+	}
+	return "5.5.4"
 }
 
 // begin opens a transaction if the sender is one of ours.
@@ -102,6 +111,9 @@ func (s *session) mailParameters(env *mail.Envelope, p parameters) (code int, te
 			}
 			env.Return = upper
 		case "ENVID":
+			if !intake.IsEnvelopeID(value) {
+				return 501, "5.5.4 ENVID is at most 100 characters of xtext (RFC 3461 section 4)"
+			}
 			env.ID = value
 		case "AUTH": // RFC 4954 section 5: whose mail it was before is not ours to tell
 		default:
@@ -118,7 +130,7 @@ func (s *session) rcpt(rest string) {
 	case !s.started:
 		s.wrong(503, "5.5.1 MAIL first")
 	case !ok || err != nil || to == "":
-		s.wrong(501, "5.5.4 RCPT TO:<address> [parameters]"+because(err))
+		s.wrong(501, syntax(err, "5.1.3")+" RCPT TO:<address> [parameters]"+because(err))
 	case !intake.IsASCII(to) && !s.envelope.UTF8:
 		s.reply(553, "5.6.7 This recipient needs SMTPUTF8")
 	default:
@@ -141,6 +153,9 @@ func (s *session) recipient(to mail.Recipient, p parameters) {
 	switch {
 	case !intake.IsNotify(to.Notify):
 		s.reply(501, "5.5.4 NOTIFY is NEVER, or some of SUCCESS, FAILURE, DELAY")
+		return
+	case !intake.IsOriginal(to.Original, s.envelope.UTF8):
+		s.reply(501, "5.5.4 ORCPT is TYPE;XTEXT of at most 500 characters (RFC 3461 section 4.2)")
 		return
 	case slices.ContainsFunc(s.envelope.Recipients, func(r mail.Recipient) bool { return r.Address == to.Address }):
 		// Once is enough; whoever was named twice gets one copy.

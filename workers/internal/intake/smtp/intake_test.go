@@ -232,13 +232,26 @@ func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ name, send, want string }{
 		{"mail before hello", "MAIL FROM:<" + support + ">", "503 5.5.1"},
 		{"no such command", "XYZ", "500 5.5.1"},
-		{"hello without name", "EHLO", "501 5.5.4"},
+		{"hello without name", "EHLO", "250 "},
+		{"helo without name", "HELO", "250 localhost"},
+		{"help", "HELP", "214 2.0.0"},
+		{"lists", "EXPN staff", "502 5.5.1"},
 		{"starttls without certificate", "STARTTLS", "502 5.5.1"},
 		{"auth without users", "AUTH PLAIN AAAA", "538 5.7.11"},
 		{"data before rcpt", "EHLO me\r\nMAIL FROM:<" + support + ">\r\nDATA", "503 5.5.1"},
 		{"rcpt before mail", "EHLO me\r\nRCPT TO:<" + ann + ">", "503 5.5.1"},
 		{"mail twice", "EHLO me\r\nMAIL FROM:<" + support + ">\r\nMAIL FROM:<" + support + ">", "503 5.5.1"},
-		{"no brackets", "EHLO me\r\nMAIL FROM:" + support, "501 5.5.4"},
+		{"no brackets", "EHLO me\r\nMAIL FROM:" + support, "250 "},
+		{"no brackets, no address", "EHLO me\r\nMAIL FROM:scanner", "501 5.1.7"},
+		{"display name", "EHLO me\r\nMAIL FROM:\"Me\" <" + support + ">", "501 5.1.7"},
+		{"no domain", "EHLO me\r\nMAIL FROM:<" + support + ">\r\nRCPT TO:<postmaster>", "501 5.1.3"},
+		{"parameter with a CR", "EHLO me\r\nMAIL FROM:<" + support + "> X\rY=1", "501 5.5.4"},
+		{"no UTF-8", "EHLO me\r\nMAIL FROM:<" + support + "> SMTPUTF8\r\nRCPT TO:<\xff@old.example>", "501 5.1.3"},
+		{"endless ENVID", "EHLO me\r\nMAIL FROM:<" + support + "> ENVID=" + strings.Repeat("x", 101), "501 5.5.4"},
+		{"endless ORCPT", "EHLO me\r\nMAIL FROM:<" + support + ">\r\nRCPT TO:<" + ann + "> ORCPT=rfc822;" + strings.Repeat("x", 500), "501 5.5.4"},
+		{"ORCPT without type", "EHLO me\r\nMAIL FROM:<" + support + ">\r\nRCPT TO:<" + ann + "> ORCPT=x", "501 5.5.4"},
+		{"ORCPT in UTF-8", "EHLO me\r\nMAIL FROM:<" + support + "> SMTPUTF8\r\nRCPT TO:<" + ann + "> ORCPT=utf-8;s\u00fcd@old.example", "250 "},
+		{"NOTIFY again and again", "EHLO me\r\nMAIL FROM:<" + support + ">\r\nRCPT TO:<" + ann + "> NOTIFY=DELAY,DELAY,DELAY,DELAY", "501 5.5.4"},
 		{"unknown parameter", "EHLO me\r\nMAIL FROM:<" + support + "> X=1", "555 5.5.4"},
 		{"too large", "EHLO me\r\nMAIL FROM:<" + support + "> SIZE=1001", "552 5.3.4"},
 		{"size is no number", "EHLO me\r\nMAIL FROM:<" + support + "> SIZE=-1", "501 5.5.4"},
@@ -300,6 +313,16 @@ func TestTooManyErrors(t *testing.T) {
 	}
 	c.do("XYZ", "500 ")
 	c.want("421 4.7.0")
+	c.closed()
+}
+
+// A form that a browser posts must not become a message.
+func TestHTTP(t *testing.T) {
+	d := open(t, smtp.Config{})
+	c := dial(t, d.address)
+	c.want("220 ")
+	c.send("POST / HTTP/1.1\r\nHost: me\r\n\r\nEHLO me\r\n")
+	c.want("500 5.5.1")
 	c.closed()
 }
 

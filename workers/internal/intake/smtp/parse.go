@@ -12,7 +12,7 @@ type parameters map[string]string
 
 var (
 	errPath       = errors.New("the address must stand in angle brackets: <user@example.com>")
-	errAddress    = errors.New("no mail address")
+	errAddress    = errors.New("an address has the form user@example.com")
 	errParameters = errors.New("a parameter is malformed")
 )
 
@@ -21,7 +21,7 @@ var (
 func parsePath(s string) (address string, p parameters, err error) {
 	s = strings.TrimLeft(s, " ")
 	if !strings.HasPrefix(s, "<") {
-		return "", nil, errPath
+		return parseBare(s)
 	}
 	end := pathEnd(s)
 	if end < 0 {
@@ -38,6 +38,17 @@ func parsePath(s string) (address string, p parameters, err error) {
 		return "", nil, errAddress
 	}
 	p, err = parseParameters(s[end+1:])
+	return address, p, err
+}
+
+// parseBare reads an address without angle brackets, as some devices send it and other servers take it. It ends at the first
+// blank.
+func parseBare(s string) (address string, p parameters, err error) {
+	address, _, _ = strings.Cut(s, " ")
+	if !intake.IsAddress(address) {
+		return "", nil, errPath
+	}
+	p, err = parseParameters(s[len(address):])
 	return address, p, err
 }
 
@@ -64,15 +75,20 @@ func parseParameters(s string) (parameters, error) {
 	if s != "" && s[0] != ' ' {
 		return nil, errParameters
 	}
-	for _, word := range strings.Fields(s) {
+	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == '\t' }) {
 		name, value, _ := strings.Cut(word, "=")
 		name = strings.ToUpper(name)
-		if _, twice := p[name]; twice || name == "" || strings.ContainsFunc(value, control) {
+		if _, twice := p[name]; twice || !isKeyword(name) || strings.ContainsFunc(value, control) {
 			return nil, errParameters
 		}
 		p[name] = value
 	}
 	return p, nil
+}
+
+// isKeyword is esmtp-keyword of RFC 5321 section 4.1.2, in capitals.
+func isKeyword(s string) bool {
+	return s != "" && s[0] != '-' && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == ""
 }
 
 // parseCommand takes a line apart: verb in capitals, and the rest.

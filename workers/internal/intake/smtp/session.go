@@ -151,7 +151,7 @@ func (s *session) handle(line string) {
 	verb, rest := parseCommand(line)
 	switch verb {
 	case "EHLO", "HELO":
-		s.hello(verb, rest)
+		s.hello(verb)
 	case "STARTTLS":
 		s.startTLS()
 	case "AUTH":
@@ -169,20 +169,31 @@ func (s *session) handle(line string) {
 		s.reply(250, "2.0.0 Yes")
 	case "VRFY":
 		s.reply(252, "2.1.5 Try to send")
+	case "HELP":
+		s.reply(214, "2.0.0 EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY QUIT")
+	case "EXPN":
+		s.wrong(502, "5.5.1 There are no lists here")
 	case "QUIT":
 		s.bye(221, "2.0.0 Bye")
 	default:
-		s.wrong(500, "5.5.1 No such command")
+		s.unknown(line)
 	}
+}
+
+// unknown is for a command that SMTP does not have. A web page can make a browser on a machine that may submit post a form
+// here, whose content would be taken for commands after some errors: no program that speaks HTTP gets so far.
+func (s *session) unknown(line string) {
+	if strings.Contains(line, " HTTP/") {
+		s.bye(500, "5.5.1 This is SMTP, not HTTP")
+		return
+	}
+	s.wrong(500, "5.5.1 No such command")
 }
 
 func (s *session) reset() { s.started, s.mailbox, s.envelope = false, "", mail.Envelope{} }
 
-func (s *session) hello(verb, name string) {
-	if name == "" {
-		s.wrong(501, "5.5.4 "+verb+" needs a name")
-		return
-	}
+// hello needs no name: nothing is made of it, and there are devices that have none to give.
+func (s *session) hello(verb string) {
 	s.reset()
 	s.greeted = true
 	if verb == "HELO" {
