@@ -316,6 +316,33 @@ func TestTooManyErrors(t *testing.T) {
 	c.closed()
 }
 
+// The client is still sending when it is hung up on. It must hear why, and no reset instead.
+func TestLastWords(t *testing.T) {
+	d := open(t, smtp.Config{})
+	for name, send := range map[string]string{
+		"smuggled":     "Subject: x\r\n.\nMAIL FROM:<" + support + ">\r\n",
+		"lone LF":      "Subject: x\n\n.\n",
+		"other speech": "\r\n.\r\nGET / HTTP/1.1\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := greeted(t, d)
+			c.begin(support)
+			c.send(send)
+			for range 50 {
+				c.send(strings.Repeat("RSET\r\n", 1000))
+			}
+			if half, ok := c.conn.(*net.TCPConn); !ok || half.CloseWrite() != nil {
+				t.Error("close")
+			}
+			if name == "other speech" {
+				c.want("250 ")
+			}
+			c.want("5")
+			c.closed()
+		})
+	}
+}
+
 // A form that a browser posts must not become a message.
 func TestHTTP(t *testing.T) {
 	d := open(t, smtp.Config{})

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -84,7 +85,9 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 		}
 		conn = t
 	}
-	newSession(work, s, conn, g).run()
+	x := newSession(work, s, conn, g)
+	x.run()
+	x.hangUp()
 }
 
 var errDraining = errors.New("the server is shutting down")
@@ -133,6 +136,19 @@ func (g *gate) enter() bool {
 	defer g.mu.Unlock()
 	g.busy = !g.drained
 	return g.busy
+}
+
+// lastWords is how long a client may take to read why the connection ends.
+const lastWords = 2 * time.Second
+
+// linger waits until the client has closed its side, or the time for last words is over. A connection that is closed while
+// something unread came in is reset, and the reset overtakes the last reply.
+func (g *gate) linger() {
+	half, ok := g.conn.(*net.TCPConn)
+	if !ok || half.CloseWrite() != nil || g.extend(lastWords) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, half) // ends by the deadline at the latest
 }
 
 func (g *gate) leave() {

@@ -126,6 +126,14 @@ func (s *session) farewell(err error) {
 	_ = s.w.Flush() // the client may be gone
 }
 
+// hangUp ends the connection; what was said last arrives.
+func (s *session) hangUp() {
+	if t, ok := s.conn.(*tls.Conn); ok {
+		_ = t.CloseWrite() // or else the client could take the end for an attack; it may be gone
+	}
+	s.gate.linger()
+}
+
 func (s *session) reply(code int, lines ...string) {
 	for i, l := range lines {
 		sep := "-"
