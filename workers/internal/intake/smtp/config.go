@@ -22,6 +22,7 @@ type Config struct {
 	ImplicitTLS bool           // TLS from the first byte, with TLS
 	MaxSessions int            // at a time; default 500
 	Idle        time.Duration  // longest silence; default 5 min (RFC 5321 section 4.5.3.2.7)
+	LoginWithin time.Duration  // how long somebody may stay who has to prove who he is and has not; default 1 min
 	Log         *slog.Logger
 }
 
@@ -37,6 +38,7 @@ func (c Config) withDefaults() Config {
 	c.Rules = c.Rules.WithDefaults()
 	c.MaxSessions = cmp.Or(c.MaxSessions, 500)
 	c.Idle = cmp.Or(c.Idle, 5*time.Minute)
+	c.LoginWithin = cmp.Or(c.LoginWithin, time.Minute)
 	if c.Allow == nil {
 		c.Allow = Loopback()
 	}

@@ -366,6 +366,27 @@ func TestSilenceEndsASession(t *testing.T) {
 	c.closed()
 }
 
+// Whoever may not submit must not keep those out who may, however busy he is.
+func TestStrangersLeave(t *testing.T) {
+	d := open(t, smtp.Config{Allow: []netip.Prefix{}, LoginWithin: 20 * time.Millisecond})
+	c := dial(t, d.address)
+	c.want("220 ")
+	for last := ""; !strings.HasPrefix(last, "421 4.7.0 Not logged in"); {
+		c.send("NOOP\r\n")
+		last = c.reply()
+	}
+	c.closed()
+}
+
+// Whoever may submit has all the time that he needs.
+func TestWhoIsKnownStays(t *testing.T) {
+	d := open(t, smtp.Config{LoginWithin: time.Nanosecond})
+	c := greeted(t, d)
+	c.begin(support)
+	c.send(".\r\n")
+	c.want("250 ")
+}
+
 func TestTooManySessions(t *testing.T) {
 	d := open(t, smtp.Config{MaxSessions: 1})
 	greeted(t, d)

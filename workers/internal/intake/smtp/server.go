@@ -73,6 +73,9 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 		return
 	}
 	g := &gate{conn: raw}
+	if !s.allows(raw.RemoteAddr()) {
+		g.end(time.Now().Add(s.config.LoginWithin))
+	}
 	stop := context.AfterFunc(ctx, g.drain)
 	defer stop()
 	// What is coming in when the server is told to stop is taken to its end.
@@ -81,6 +84,7 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 	if s.config.ImplicitTLS && s.config.TLS != nil {
 		t := tls.Server(conn, s.config.TLS)
 		if err := t.HandshakeContext(ctx); err != nil {
+			s.noTLS(raw, err)
 			return
 		}
 		conn = t
@@ -90,15 +94,35 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 	x.hangUp()
 }
 
-var errDraining = errors.New("the server is shutting down")
+// noTLS tells the operator what the client cannot: which of the two is too old, or does not trust the other. Who only looks
+// whether the port is open gives up without a word.
+func (s *Server) noTLS(client net.Conn, err error) {
+	if !errors.Is(err, io.EOF) {
+		s.config.Log.Warn("no TLS with a client", "remote", client.RemoteAddr().String(), "error", err)
+	}
+}
 
-// gate lets a drain interrupt a session where it waits for a command, and nowhere else.
+var (
+	errDraining = errors.New("the server is shutting down")
+	errStranger = errors.New("the client did not prove who it is in time")
+)
+
+// gate lets a drain interrupt a session where it waits for a command, and nowhere else. It also ends the session of a stranger:
+// who may not submit must not keep those out who may.
 type gate struct {
 	conn net.Conn
 
 	mu      sync.Mutex
 	drained bool
-	busy    bool // a message is coming in
+	busy    bool      // a message is coming in
+	until   time.Time // when the session ends whatever comes; zero: never
+}
+
+// end sets when the session ends whatever comes, or with the zero time that it does not.
+func (g *gate) end(at time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.until = at
 }
 
 // drain tells the session to end, at once if it waits.
@@ -117,17 +141,28 @@ func (g *gate) draining() bool {
 	return g.drained
 }
 
-// open says whether another command may be waited for.
-func (g *gate) open(limit time.Duration) bool { return g.extend(limit) == nil }
-
 // extend gives the client another limit of silence, unless the session is to end.
 func (g *gate) extend(limit time.Duration) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.drained && !g.busy {
+	deadline := time.Now().Add(limit)
+	switch {
+	case g.drained && !g.busy:
 		return errDraining
+	case g.until.IsZero():
+	case !time.Now().Before(g.until):
+		return errStranger
+	case g.until.Before(deadline):
+		deadline = g.until
 	}
-	return g.conn.SetReadDeadline(time.Now().Add(limit))
+	return g.conn.SetReadDeadline(deadline)
+}
+
+// overstayed says whether a stranger's time is over.
+func (g *gate) overstayed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.until.IsZero() && !time.Now().Before(g.until)
 }
 
 // enter begins a message; false if the session is to end.
@@ -145,7 +180,11 @@ const lastWords = 2 * time.Second
 // something unread came in is reset, and the reset overtakes the last reply.
 func (g *gate) linger() {
 	half, ok := g.conn.(*net.TCPConn)
-	if !ok || half.CloseWrite() != nil || g.extend(lastWords) != nil {
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	g.end(time.Time{}) // last words are for strangers too
+	if g.extend(lastWords) != nil {
 		return
 	}
 	_, _ = io.Copy(io.Discard, half) // ends by the deadline at the latest

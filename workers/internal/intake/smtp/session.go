@@ -61,6 +61,7 @@ func (s *session) attach(conn net.Conn) {
 		s.secure = true
 		if by, ok := s.server.config.Clients.Admit(t.ConnectionState()); ok {
 			s.trusted, s.by = true, by
+			s.gate.end(time.Time{})
 		}
 	}
 }
@@ -98,8 +99,8 @@ func (s *session) line() (string, error) {
 			return "", err
 		}
 	}
-	if !s.gate.open(s.server.config.Idle) {
-		return "", errDraining
+	if err := s.gate.extend(s.server.config.Idle); err != nil {
+		return "", err
 	}
 	raw, err := s.r.ReadSlice('\n')
 	if err != nil {
@@ -119,6 +120,8 @@ func (s *session) farewell(err error) {
 		s.bye(421, "4.3.2 Shutting down, come back soon")
 	case errors.Is(err, bufio.ErrBufferFull):
 		s.bye(500, "5.5.2 The line is too long")
+	case s.gate.overstayed():
+		s.bye(421, "4.7.0 Not logged in for too long")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		s.bye(421, "4.4.2 Silent for too long")
 	}
@@ -243,6 +246,7 @@ func (s *session) startTLS() {
 	}
 	t := tls.Server(s.conn, s.server.config.TLS)
 	if err := t.HandshakeContext(s.ctx); err != nil {
+		s.server.noTLS(s.conn, err)
 		s.over = true
 		return
 	}
@@ -280,6 +284,7 @@ func (s *session) login(mechanism, initial string) {
 		s.wrong(535, "5.7.8 User or password is wrong")
 	default:
 		s.user, s.by = true, by
+		s.gate.end(time.Time{})
 		s.reply(235, "2.7.0 Welcome")
 	}
 }
