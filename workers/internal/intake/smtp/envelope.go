@@ -18,6 +18,7 @@ func (s *session) mail(rest string) {
 	case !s.greeted:
 		s.wrong(503, "5.5.1 EHLO first")
 	case !s.trusted && !s.user:
+		s.note("NOT_LOGGED_IN")
 		s.wrong(530, "5.7.0 This address may not submit without login: log in, show a certificate, or add it to intake.smtp.allow")
 	case s.started:
 		s.wrong(503, "5.5.1 One message at a time; RSET starts over")
@@ -82,7 +83,14 @@ func code(r *intake.Refusal) (int, string) {
 func (s *session) turnDown(err error) {
 	r := intake.AsRefusal(err)
 	number, status := code(r)
+	s.note(r.Reason)
 	s.reply(number, status+r.Error())
+}
+
+// note tells the operator why something was not taken: few devices show their owner what we say to them. Correspondents have
+// no place in a log.
+func (s *session) note(why intake.Reason) {
+	s.server.config.Log.Warn("refused mail", "remote", s.conn.RemoteAddr().String(), "reason", string(why))
 }
 
 // mailParameters reads SIZE, BODY, SMTPUTF8, RET, ENVID and AUTH; code is 0 if all is well.

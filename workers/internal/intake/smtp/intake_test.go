@@ -237,7 +237,7 @@ func TestRefusals(t *testing.T) {
 		{"help", "HELP", "214 2.0.0"},
 		{"lists", "EXPN staff", "502 5.5.1"},
 		{"starttls without certificate", "STARTTLS", "502 5.5.1"},
-		{"auth without users", "AUTH PLAIN AAAA", "538 5.7.11"},
+		{"auth without users", "AUTH PLAIN AAAA", "502 5.5.1"},
 		{"data before rcpt", "EHLO me\r\nMAIL FROM:<" + support + ">\r\nDATA", "503 5.5.1"},
 		{"rcpt before mail", "EHLO me\r\nRCPT TO:<" + ann + ">", "503 5.5.1"},
 		{"mail twice", "EHLO me\r\nMAIL FROM:<" + support + ">\r\nMAIL FROM:<" + support + ">", "503 5.5.1"},
@@ -366,6 +366,34 @@ func TestSilenceEndsASession(t *testing.T) {
 	c.closed()
 }
 
+// Few devices show what they are told, so the operator must find it in the log; who writes to whom is not his affair.
+func TestRefusalsAreLogged(t *testing.T) {
+	for _, c := range []struct{ name, send, reason string }{
+		{"sender", "MAIL FROM:<nobody@contoso.example>\r\n", "SENDER_UNKNOWN"},
+		{"line ends", "MAIL FROM:<" + support + ">\r\nRCPT TO:<" + ann + ">\r\nDATA\r\nx\n.\r\n", "LONE_LINE_END"},
+		{"stranger", "MAIL FROM:<" + support + ">\r\n", "NOT_LOGGED_IN"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log logged
+			config := smtp.Config{Log: slog.New(slog.NewJSONHandler(&log, nil))}
+			if c.reason == "NOT_LOGGED_IN" {
+				config.Allow = []netip.Prefix{}
+			}
+			d := open(t, config)
+			x := greeted(t, d)
+			x.send(c.send + "QUIT\r\n")
+			for range strings.Count(c.send, "RCPT") * 3 {
+				x.reply()
+			}
+			x.want("5")
+			d.stop()
+			if text := log.text.String(); !strings.Contains(text, `"reason":"`+c.reason+`"`) || strings.Contains(text, "@") {
+				t.Errorf("the log has %s", text)
+			}
+		})
+	}
+}
+
 // Whoever may not submit must not keep those out who may, however busy he is.
 func TestStrangersLeave(t *testing.T) {
 	d := open(t, smtp.Config{Allow: []netip.Prefix{}, LoginWithin: 20 * time.Millisecond})
@@ -388,9 +416,16 @@ func TestWhoIsKnownStays(t *testing.T) {
 }
 
 func TestTooManySessions(t *testing.T) {
-	d := open(t, smtp.Config{MaxSessions: 1})
+	var log logged
+	d := open(t, smtp.Config{MaxSessions: 1, Log: slog.New(slog.NewJSONHandler(&log, nil))})
 	greeted(t, d)
-	dial(t, d.address).want("421 4.7.0 Too many connections")
+	for range 3 {
+		dial(t, d.address).want("421 4.7.0 Too many connections")
+	}
+	d.stop()
+	if n := strings.Count(log.text.String(), "turning clients away"); n != 1 {
+		t.Errorf("%d lines in the log, want one", n)
+	}
 }
 
 // broken is an outbox that takes nothing.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailporter/workers/internal/intake"
@@ -21,6 +22,7 @@ type Server struct {
 
 	sessions sync.WaitGroup
 	slots    chan struct{}
+	full     atomic.Bool // somebody was turned away since there was room
 }
 
 // New makes a server that puts mail into o. senders may be filled, and change, while it serves.
@@ -67,7 +69,11 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
+		s.full.Store(false)
 	default:
+		if !s.full.Swap(true) {
+			s.config.Log.Warn("turning clients away: too many connections", "sessions", cap(s.slots), "remote", raw.RemoteAddr().String())
+		}
 		_ = raw.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = raw.Write([]byte("421 4.7.0 Too many connections, come back soon\r\n"))
 		return

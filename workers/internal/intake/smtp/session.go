@@ -259,8 +259,10 @@ func (s *session) auth(rest string) {
 	mechanism, initial, _ := strings.Cut(rest, " ")
 	mechanism = strings.ToUpper(mechanism)
 	switch {
+	case len(s.server.config.Users) == 0:
+		s.wrong(502, "5.5.1 Nobody logs in here: send without login, or add users to intake.smtp.users")
 	case !s.mayAuth():
-		s.wrong(538, "5.7.11 AUTH needs TLS and configured users")
+		s.wrong(538, "5.7.11 Passwords want TLS: STARTTLS first")
 	case s.user || s.started:
 		s.wrong(503, "5.5.1 AUTH does not belong here")
 	case mechanism != "PLAIN" && mechanism != "LOGIN":
