@@ -87,7 +87,8 @@ func (w *sending) listen(ctx context.Context, door, address string) (net.Listene
 func (w *sending) openSMTP(ctx context.Context, senders *intake.Senders) (door, error) {
 	in := w.config.Intake.SMTP
 	c := smtp.Config{
-		Rules: in.Rules, Hostname: w.config.Intake.Hostname, Allow: in.Allow, Clients: in.Clients, ImplicitTLS: in.ImplicitTLS, Log: w.frame.Log,
+		Rules: in.Rules, Hostname: w.config.Intake.Hostname, Allow: in.Allow, Clients: in.Clients, ImplicitTLS: in.ImplicitTLS,
+		MendLineEnds: in.MendLineEnds, Log: w.frame.Log,
 	}
 	for _, u := range in.Users {
 		c.Users = append(c.Users, smtp.User{Name: u.Name, Password: u.Password, Senders: u.Senders})

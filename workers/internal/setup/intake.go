@@ -32,6 +32,8 @@ type SMTPIntake struct {
 	Allow       []netip.Prefix // who may submit without login; nil = loopback
 	Users       []User
 	Clients     intake.Clients
+
+	MendLineEnds bool // give lines that end with LF alone a CR
 }
 
 // User may submit after AUTH.
@@ -87,6 +89,8 @@ func readSMTP(m *config.Map) (hostName string, in *SMTPIntake) {
 		Listen:      m.Address("listen", "127.0.0.1:2525"),
 		ImplicitTLS: m.Bool("implicit-tls", false),
 		Allow:       readAllow(m),
+
+		MendLineEnds: m.Bool("mend-line-ends", false),
 	}
 	if tls := m.Map("tls"); tls.Present() {
 		in.TLS = readServerTLS(tls)

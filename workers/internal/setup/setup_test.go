@@ -205,6 +205,7 @@ func TestDoors(t *testing.T) {
 		"folder":  {"{folder: drop}", Intake{Folder: &FolderIntake{Rules: rules, Path: filepath.Join(dir, "drop"), Poll: time.Second}}},
 		"more of it": {"{folder: {path: drop, poll: '00:00:05', senders: a@b, null-sender: c@d}}", Intake{Folder: &FolderIntake{Rules: intake.Rules{NullSender: "c@d"}.WithDefaults(),
 			Path: filepath.Join(dir, "drop"), Poll: 5 * time.Second, Senders: []string{"a@b"}}}},
+		"text":                 {"{smtp: {mend-line-ends: true}}", Intake{SMTP: &SMTPIntake{Rules: rules, Listen: "127.0.0.1:2525", MendLineEnds: true}}},
 		"nobody without login": {"{smtp: {allow: []}}", Intake{SMTP: &SMTPIntake{Rules: rules, Listen: "127.0.0.1:2525", Allow: []netip.Prefix{}}}},
 		"all":                  {"{smtp: {}, grpc: {insecure: true}, folder: /tmp/drop}", Intake{SMTP: &SMTPIntake{Rules: rules, Listen: "127.0.0.1:2525"}, GRPC: &GRPCIntake{Rules: rules, Listen: "127.0.0.1:9444"}, Folder: &FolderIntake{Rules: rules, Path: "/tmp/drop", Poll: time.Second}}},
 	} {

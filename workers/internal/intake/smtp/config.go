@@ -14,16 +14,18 @@ import (
 // Config says who may hand in what. The zero value lets loopback in.
 type Config struct {
 	intake.Rules
-	Hostname    string         // in the greeting; default localhost
-	Allow       []netip.Prefix // who may submit without login; nil = loopback
-	Users       []User         // who may log in from elsewhere, or from there too
-	TLS         *tls.Config    // offers STARTTLS; a client certificate that it verified may submit, see Clients; nil = none
-	Clients     intake.Clients // whose verified certificate lets them submit
-	ImplicitTLS bool           // TLS from the first byte, with TLS
-	MaxSessions int            // at a time; default 500
-	Idle        time.Duration  // longest silence; default 5 min (RFC 5321 section 4.5.3.2.7)
-	LoginWithin time.Duration  // how long somebody may stay who has to prove who he is and has not; default 1 min
-	Log         *slog.Logger
+	Hostname string         // in the greeting; default localhost
+	Allow    []netip.Prefix // who may submit without login; nil = loopback
+	Users    []User         // who may log in from elsewhere, or from there too
+	TLS      *tls.Config    // offers STARTTLS; a client certificate that it verified may submit, see Clients; nil = none
+	Clients  intake.Clients // whose verified certificate lets them submit
+	// MendLineEnds takes messages with lines that end with LF alone, and gives those lines a CR. Without it they are refused.
+	MendLineEnds bool
+	ImplicitTLS  bool          // TLS from the first byte, with TLS
+	MaxSessions  int           // at a time; default 500
+	Idle         time.Duration // longest silence; default 5 min (RFC 5321 section 4.5.3.2.7)
+	LoginWithin  time.Duration // how long somebody may stay who has to prove who he is and has not; default 1 min
+	Log          *slog.Logger
 }
 
 // User may submit after AUTH.

@@ -176,6 +176,67 @@ func TestLoneLineEndsAreRefused(t *testing.T) {
 	}
 }
 
+// Whatever else is wrong with a message: its end is where everybody sees it, and what follows another dot is not believed.
+func TestNothingIsSmuggledBehindARefusal(t *testing.T) {
+	for name, c := range map[string]struct {
+		outbox intake.Outbox
+		send   string
+		want   string
+	}{
+		"too large":     {&outboundtest.Memory{}, strings.Repeat("x", 1000) + "\r\n.\n", "552 5.3.4"},
+		"a loop":        {&outboundtest.Memory{}, strings.Repeat("Received: x\r\n", 4) + ".\n", "554 5.4.6"},
+		"broken outbox": {broken{}, "Subject: x\r\n.\n", "451 4.3.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			senders := &intake.Senders{}
+			senders.Set(mailboxes())
+			x := greeted(t, openOver(t, smtp.Config{Rules: intake.Rules{MaxSize: 900, MaxHops: 3}}, c.outbox, senders))
+			x.begin(support)
+			x.send(c.send + "MAIL FROM:<" + support + ">\r\n")
+			x.want(c.want)
+			x.closed()
+		})
+	}
+}
+
+// A listener for programs that write text may mend their line ends. What a server passes on that ends its own lines properly
+// cannot use that to smuggle mail.
+func TestMendedLineEnds(t *testing.T) {
+	for name, c := range map[string]struct{ send, want string }{
+		"all LF":               {"Subject: x\n\n..a\nb\n.\n", "Subject: x\r\n\r\n.a\r\nb\r\n"},
+		"LF, and a proper dot": {"Subject: x\n\na\n.\r\n", "Subject: x\r\n\r\na\r\n"},
+		"LF, CRLF before dot":  {"Subject: x\n\na\n\r\n.\r\n", "Subject: x\r\n\r\na\r\n\r\n"},
+		"header CRLF, body LF": {"Subject: x\r\n\r\na\nb\n\r\n.\r\n", "Subject: x\r\n\r\na\r\nb\r\n\r\n"},
+		"all CRLF":             {"Subject: x\r\n\r\na\r\n.\r\n", "Subject: x\r\n\r\na\r\n"},
+		"empty":                {".\n", ""},
+		"beyond the buffer":    {strings.Repeat("x", 65_536) + "\nb\n.\n", strings.Repeat("x", 65_536) + "\r\nb\r\n"},
+		"CRLF, LF dot LF":      {"a: b\r\n\n.\n", "refused"},
+		"CRLF, LF dot CRLF":    {"a: b\r\n\n.\r\n", "refused"},
+		"CRLF dot LF":          {"a: b\r\n.\n", "refused"},
+		"CR":                   {"a\rb\r\n.\r\n", "refused"},
+		"CR CR LF":             {"a\r\r\n.\r\n", "refused"},
+		"CR dot CR":            {"a\r.\r\n.\r\n", "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, smtp.Config{MendLineEnds: true})
+			x := greeted(t, d)
+			x.begin(support)
+			x.send(c.send)
+			if c.want == "refused" {
+				x.want("550 5.6.11")
+				x.closed()
+				return
+			}
+			x.want("250 ")
+			bodies, _ := d.taken(t)
+			if len(bodies) != 1 {
+				t.Fatalf("%d messages", len(bodies))
+			}
+			mustEqual(t, bodies[0], c.want)
+		})
+	}
+}
+
 func TestSenders(t *testing.T) {
 	for from, want := range map[string]string{
 		support:                     "Support@contoso.example",

@@ -29,7 +29,7 @@ func (s *session) data(rest string) {
 
 // take moves a message into the Outbox and answers for it.
 func (s *session) take() {
-	d := newDataReader(s.r, s.server.config.Rules)
+	d := newDataReader(s.r, s.server.config)
 	id, err := s.server.outbox.Add(s.ctx, outbound.Submission{Mailbox: s.mailbox, Envelope: s.envelope, Body: d})
 	if !d.ended {
 		if lost := d.skip(); lost != nil {
@@ -38,6 +38,7 @@ func (s *session) take() {
 		}
 	}
 	s.answer(id, d.failed, err)
+	s.over = s.over || d.unclear
 	s.reset()
 }
 

@@ -84,7 +84,7 @@ func FuzzData(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		source := bytes.NewReader(in)
-		d := newDataReader(bufio.NewReaderSize(source, 16), intake.Rules{MaxSize: 1000, MaxHops: 3})
+		d := newDataReader(bufio.NewReaderSize(source, 16), Config{Rules: intake.Rules{MaxSize: 1000, MaxHops: 3}})
 		got, err := io.ReadAll(d)
 		if err != nil && !d.ended {
 			_ = d.skip() // must return
@@ -95,6 +95,31 @@ func FuzzData(f *testing.F) {
 		}
 		if back := unstuff(in); !bytes.Equal(got, back) {
 			t.Errorf("%q reads as %q, want %q", in, got, back)
+		}
+	})
+}
+
+// Where line ends are mended, a message that needs none of it is the same, and every other one has CRLF alone when it comes out.
+func FuzzMendedData(f *testing.F) {
+	for _, s := range []string{"a\r\n.\r\n", "a\nb\n.\n", "a\nb\n\r\n.\r\n", "a\n.\r\n", ".\n", "a\r\nb\n.\r\n", "0123456789abcdef\n.\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		read := func(mend bool) ([]byte, error) {
+			d := newDataReader(bufio.NewReaderSize(bytes.NewReader(in), 16), Config{Rules: intake.Rules{MaxSize: 1000, MaxHops: 3}, MendLineEnds: mend})
+			got, err := io.ReadAll(d)
+			if err == nil && d.unclear {
+				t.Errorf("%q ends nobody knows where", in)
+			}
+			return got, err
+		}
+		plain, err := read(false)
+		mended, merr := read(true)
+		if err == nil && (merr != nil || !bytes.Equal(plain, mended)) {
+			t.Errorf("%q reads as %q, %v, want %q", in, mended, merr, plain)
+		}
+		if rest := bytes.ReplaceAll(mended, []byte("\r\n"), nil); merr == nil && bytes.ContainsAny(rest, "\r\n") {
+			t.Errorf("%q reads as %q", in, mended)
 		}
 	})
 }
