@@ -6,6 +6,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -149,6 +150,17 @@ func TestCheck(t *testing.T) {
 				t.Errorf("%v, %+v", err, tc.e)
 			}
 		})
+	}
+}
+
+// A header may hold half a million addresses: to compare each with each would take minutes.
+func TestCheckManyRecipients(t *testing.T) {
+	var e mail.Envelope
+	for i := range 500_000 {
+		e.Recipients = append(e.Recipients, mail.Recipient{Address: strconv.Itoa(i) + "@x"})
+	}
+	if err := (intake.Rules{MaxRecipients: 1000}).Check(&e); reason(err) != intake.TooManyRecipients {
+		t.Error(err)
 	}
 }
 

@@ -84,11 +84,13 @@ func (r Rules) Check(e *mail.Envelope) error {
 		return refuse(EnvelopeInvalid, "", "ENVID is at most 100 characters of xtext (RFC 3461 section 4)")
 	}
 	var once []mail.Recipient
+	seen := map[string]bool{}
 	for _, to := range e.Recipients {
 		if err := checkRecipient(to, e.UTF8); err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(once, func(other mail.Recipient) bool { return other.Address == to.Address }) {
+		if !seen[to.Address] {
+			seen[to.Address] = true
 			once = append(once, to)
 		}
 	}

@@ -57,12 +57,14 @@ func New(c Config, o Outbox, senders *intake.Senders) *Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		// A caller that vanished without a word holds its submission for a minute and a half at most.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionAge: connectionAge}),
-		grpc.MaxRecvMsgSize(4<<20), // a header with its recipients; chunks have a limit of their own
+		// A header with its recipients. Chunks have a limit of their own; one of 4 MiB, which many take for gRPC's, is told so.
+		grpc.MaxRecvMsgSize(4<<20+64<<10),
 		grpc.MaxHeaderListSize(64<<10),
 	)
 	outboxv1.RegisterOutboxServiceServer(s.grpc, s)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
+	s.health.SetServingStatus(outboxv1.OutboxService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	return s
 }
 

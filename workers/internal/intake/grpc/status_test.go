@@ -144,8 +144,11 @@ func TestListSubmissions(t *testing.T) {
 func TestTools(t *testing.T) {
 	d, _ := open(t, grpc.Config{})
 	conn := d.as(t, "")
-	if answer, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{}); err != nil || answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
-		t.Errorf("%v, %v", answer, err)
+	for _, service := range []string{"", "mailporter.outbox.v1.OutboxService"} {
+		answer, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
+		if err != nil || answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+			t.Errorf("health of %q: %v, %v", service, answer, err)
+		}
 	}
 	stream, err := reflectionv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
 	if err != nil {

@@ -151,6 +151,7 @@ func TestRefusals(t *testing.T) {
 		"too large":                {parts(to("1", sales, ann), make([]byte, 1001), 100), codes.ResourceExhausted, "MESSAGE_TOO_LARGE"},
 		"less than announced":      {parts(with(func(h *outboxv1.SubmissionHeader) { h.SizeBytes = 9 }), []byte("Subject:"), 9), codes.InvalidArgument, "SIZE_DIFFERS"},
 		"more than announced":      {parts(with(func(h *outboxv1.SubmissionHeader) { h.SizeBytes = 7 }), []byte("Subject:"), 9), codes.InvalidArgument, "SIZE_DIFFERS"},
+		"a chunk of 4 MiB":         {parts(to("1", sales, ann), make([]byte, 4<<20), 4<<20), codes.InvalidArgument, "CHUNK_TOO_LARGE"},
 		"a chunk too large":        {parts(to("1", sales, ann), make([]byte, 1<<20+1), 2<<20), codes.InvalidArgument, "CHUNK_TOO_LARGE"},
 		"a lone LF":                {parts(to("1", sales, ann), []byte("a\nb"), 1), codes.InvalidArgument, "LONE_LINE_END"},
 		"a lone CR at the end":     {parts(to("1", sales, ann), []byte("a\r"), 1), codes.InvalidArgument, "LONE_LINE_END"},
