@@ -9,6 +9,8 @@
 // byte for byte. Without them the header says it, as for sendmail -t: Sender or else From, To, Cc and Bcc; the Bcc fields are
 // taken out, and nothing else is changed.
 //
+// A byte order mark is no part of the message.
+//
 // A file whose lines end with LF alone, as text files do, becomes a message whose lines end with CRLF.
 package folder
 

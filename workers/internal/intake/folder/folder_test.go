@@ -145,13 +145,16 @@ func TestTaken(t *testing.T) {
 			"From: Sales <" + sales + ">\r\nTo: \"Ann, A.\" <" + ann + ">,\r\n\t" + bob + "\r\nCc: group: " + ann + ", carl@x.example;\r\n\r\nBcc: body@x.example\r\n"},
 		"unseen": {"From: " + sales + "\r\nBCC: " + ann + ",\r\n " + bob + "\r\nSubject: a\r\nBcc : carl@x.example\r\n\r\nb\r\n",
 			mail.Envelope{From: sales, Recipients: to(ann, bob, "carl@x.example")}, sales, "From: " + sales + "\r\nSubject: a\r\n\r\nb\r\n"},
-		"unseen in text":   {"From: " + sales + "\nBcc: " + ann + "\nSubject: a\n\nb\n", mail.Envelope{From: sales, Recipients: to(ann)}, sales, "From: " + sales + "\r\nSubject: a\r\n\r\nb\r\n"},
-		"who sends":        {"From: " + sales + ", a@old.example\r\nSender: " + support + "\r\nTo: " + ann + "\r\n", mail.Envelope{From: support, Recipients: to(ann)}, support, "From: " + sales + ", a@old.example\r\nSender: " + support + "\r\nTo: " + ann + "\r\n"},
-		"an alias":         {"From: a@old.example\r\nTo: " + ann, mail.Envelope{From: "a@old.example", Recipients: to(ann)}, sales, "From: a@old.example\r\nTo: " + ann},
-		"quotes":           {"From: " + sales + "\r\nTo: \"a b\"@x.example\r\n", mail.Envelope{From: sales, Recipients: to(`"a b"@x.example`)}, sales, "From: " + sales + "\r\nTo: \"a b\"@x.example\r\n"},
-		"8-bit":            {explicit + "\r\ncaf\xe9\r\n", mail.Envelope{From: sales, Recipients: to(ann), EightBit: true}, sales, "\r\ncaf\xe9\r\n"},
-		"beyond ASCII":     {"From: " + sales + "\r\nTo: süd@x.example\r\n", mail.Envelope{From: sales, Recipients: to("süd@x.example"), EightBit: true, UTF8: true}, sales, "From: " + sales + "\r\nTo: süd@x.example\r\n"},
-		"X-Sender further": {"From: " + sales + "\r\nX-Sender: " + support + "\r\nTo: " + ann + "\r\n", mail.Envelope{From: sales, Recipients: to(ann)}, sales, "From: " + sales + "\r\nX-Sender: " + support + "\r\nTo: " + ann + "\r\n"},
+		"unseen in text":        {"From: " + sales + "\nBcc: " + ann + "\nSubject: a\n\nb\n", mail.Envelope{From: sales, Recipients: to(ann)}, sales, "From: " + sales + "\r\nSubject: a\r\n\r\nb\r\n"},
+		"who sends":             {"From: " + sales + ", a@old.example\r\nSender: " + support + "\r\nTo: " + ann + "\r\n", mail.Envelope{From: support, Recipients: to(ann)}, support, "From: " + sales + ", a@old.example\r\nSender: " + support + "\r\nTo: " + ann + "\r\n"},
+		"an alias":              {"From: a@old.example\r\nTo: " + ann, mail.Envelope{From: "a@old.example", Recipients: to(ann)}, sales, "From: a@old.example\r\nTo: " + ann},
+		"quotes":                {"From: " + sales + "\r\nTo: \"a b\"@x.example\r\n", mail.Envelope{From: sales, Recipients: to(`"a b"@x.example`)}, sales, "From: " + sales + "\r\nTo: \"a b\"@x.example\r\n"},
+		"8-bit":                 {explicit + "\r\ncaf\xe9\r\n", mail.Envelope{From: sales, Recipients: to(ann), EightBit: true}, sales, "\r\ncaf\xe9\r\n"},
+		"beyond ASCII":          {"From: " + sales + "\r\nTo: süd@x.example\r\n", mail.Envelope{From: sales, Recipients: to("süd@x.example"), EightBit: true, UTF8: true}, sales, "From: " + sales + "\r\nTo: süd@x.example\r\n"},
+		"a mark, an envelope":   {utf8Mark + explicit + "From: Sales <" + sales + ">\r\n" + "\r\nb\r\n", mail.Envelope{From: sales, Recipients: to(ann)}, sales, "From: Sales <" + sales + ">\r\n" + "\r\nb\r\n"},
+		"a mark, unseen":        {utf8Mark + "Bcc: " + ann + "\n" + "From : " + sales + "\n\nb\n", mail.Envelope{From: sales, Recipients: to(ann)}, sales, "From : " + sales + "\r\n\r\nb\r\n"},
+		"blanks before a colon": {"From : " + sales + "\r\nTo: " + ann + "\r\n", mail.Envelope{From: sales, Recipients: to(ann)}, sales, "From : " + sales + "\r\nTo: " + ann + "\r\n"},
+		"X-Sender further":      {"From: " + sales + "\r\nX-Sender: " + support + "\r\nTo: " + ann + "\r\n", mail.Envelope{From: sales, Recipients: to(ann)}, sales, "From: " + sales + "\r\nX-Sender: " + support + "\r\nTo: " + ann + "\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			box := &outboundtest.Memory{}
@@ -176,7 +179,10 @@ func TestTaken(t *testing.T) {
 func TestMovedAside(t *testing.T) {
 	const from, rcpt = "From: " + sales + "\r\n", "To: " + ann + "\r\n"
 	for name, tc := range map[string]struct{ file, why string }{
-		"nothing":               {"", "no recipients"},
+		"nothing":               {"", "the file is empty"},
+		"a mark alone":          {utf8Mark, "no recipients"},
+		"UTF-16":                {"\xff\xfeF\x00r\x00o\x00m\x00", "is UTF-16"},
+		"UTF-16, big-endian":    {"\xfe\xff\x00F\x00r\x00o\x00m", "is UTF-16"},
 		"no recipients":         {from + "\r\n", "no recipients"},
 		"an envelope of nobody": {"X-Sender: " + sales + "\r\n\r\n", "without an X-Receiver"},
 		"two envelopes":         {"X-Sender: " + sales + "\r\n" + explicit, "more than one X-Sender"},
@@ -192,7 +198,8 @@ func TestMovedAside(t *testing.T) {
 		"both kinds of lines":   {from + rcpt + "\r\na\nb\r\n", "Lines end with CRLF"},
 		"text with a CR":        {"From: " + sales + "\nTo: " + ann + "\n\nb\r\n", "Lines end with CRLF"},
 		"sent on":               {from + rcpt + "Resent-To: " + bob + "\r\n", "has Resent fields"},
-		"a mailbox's file":      {"From nobody Mon\r\n" + from + rcpt, "line 1 of the header is no field"},
+		"a mailbox's file":      {"From nobody Mon\r\n" + from + rcpt, "is a mailbox"},
+		"a mailbox with times":  {"From nobody Mon Nov 23 10:00:00 2026\r\n" + from + rcpt, "is a mailbox"},
 		"a blank first":         {" " + from, "begins with a blank"},
 		"a header without end":  {from + "X: " + strings.Repeat("x", 2<<20), "the header has more than"},
 	} {
@@ -227,6 +234,21 @@ func TestAsideKeepsAll(t *testing.T) {
 	}
 	if got := p.left(failed); !reflect.DeepEqual(got, []string{"a-1.eml", "a-1.eml.reason", "a-2.eml", "a-2.eml.reason", "a.EML", "a.EML.reason"}) {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestLongName: a name that has no room for more is cut, and the file does not stay where it was.
+func TestLongName(t *testing.T) {
+	p := newPlace(t, Config{}, &outboundtest.Memory{})
+	long := strings.Repeat("a", 251)
+	for range 2 {
+		if err := os.WriteFile(filepath.Join(p.dir, long+".eml"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.look()
+	}
+	if left, got := p.left(""), p.left(failed); len(left) != 0 || len(got) != 4 || !strings.HasPrefix(got[0], long[:200]) {
+		t.Errorf("left %q, failed %q", left, got)
 	}
 }
 

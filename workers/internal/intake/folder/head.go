@@ -26,6 +26,7 @@ type head struct {
 	explicit bool // it is an envelope
 	unix     bool // lines end with LF alone
 	fields   []field
+	start    int64 // where it begins: behind a byte order mark
 	end      int64 // where the rest of the file begins
 }
 
@@ -39,6 +40,9 @@ func invalid(format string, args ...any) error { return fault.Newf(fault.Permane
 func readHead(r io.Reader) (*head, error) {
 	lines := bufio.NewReader(io.LimitReader(r, maxHead))
 	h := &head{}
+	if err := h.enter(lines); err != nil {
+		return nil, err
+	}
 	for first := true; ; first = false {
 		line, err := lines.ReadBytes('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -61,6 +65,33 @@ func readHead(r io.Reader) (*head, error) {
 			return h, ferr
 		}
 	}
+}
+
+// enter passes over a byte order mark, which programs on Windows write: behind it an envelope, or a Bcc, would not be seen for
+// what it is. What begins as no message does is refused.
+func (h *head) enter(lines *bufio.Reader) error {
+	switch mark, _ := lines.Peek(len(utf8Mark)); { // an error comes again
+	case len(mark) == 0:
+		return invalid("the file is empty; write it under another name, and rename it once it is complete")
+	case bytes.HasPrefix(mark, []byte("\xff\xfe")), bytes.HasPrefix(mark, []byte("\xfe\xff")):
+		return invalid("the file is UTF-16; write it as UTF-8, or ASCII")
+	case string(mark) == utf8Mark:
+		h.start += int64(len(mark))
+		_, _ = lines.Discard(len(mark)) // it is there
+	}
+	if begin, _ := lines.Peek(len("From x")); isMailbox(begin) {
+		return invalid("the file is a mailbox, with a line From before each message; write one message, without that line")
+	}
+	h.end = h.start
+	return nil
+}
+
+const utf8Mark = "\xef\xbb\xbf"
+
+// isMailbox tells the first line of a mailbox file from a field From with blanks before its colon.
+func isMailbox(begin []byte) bool {
+	rest, found := bytes.CutPrefix(begin, []byte("From "))
+	return found && len(rest) > 0 && !bytes.ContainsAny(rest, ": \t\r\n")
 }
 
 // isEnvelope says whether a line is part of an envelope.
@@ -192,12 +223,12 @@ func (h *head) has(prefix string) bool {
 	return false
 }
 
-// message is the file less the envelope's lines, or less the Bcc fields, with CRLF at its line ends.
+// message is the file less its byte order mark, less the envelope's lines or the Bcc fields, with CRLF at its line ends.
 func (h *head) message(file io.ReaderAt) io.Reader {
 	var pieces []io.Reader
 	piece := func(from, to int64) { pieces = append(pieces, io.NewSectionReader(file, from, to-from)) }
 	if !h.explicit {
-		kept := int64(0)
+		kept := h.start
 		for _, f := range h.fields {
 			if f.name == "bcc" {
 				piece(kept, f.from)

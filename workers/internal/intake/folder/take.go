@@ -162,9 +162,17 @@ func writeDurably(path, text string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// free is a path in dir that nothing has: a file of the same name may be there from before.
+// longest is how long a name may be so that it can get a number and .reason: file systems take 255 bytes.
+const longest = 255 - len("-1000000.reason")
+
+// free is a path in dir that nothing has: a file of the same name may be there from before. A name that leaves no room for
+// .reason is cut.
 func free(dir, name string) (string, error) {
 	base := name[:len(name)-len(suffix)]
+	if len(name) > longest {
+		base = base[:longest-len(suffix)]
+		name = base + suffix
+	}
 	for n := 0; ; n++ {
 		path := filepath.Join(dir, name)
 		if n > 0 {
