@@ -25,6 +25,7 @@ type Config struct {
 	MaxSessions  int           // at a time; default 500
 	Idle         time.Duration // longest silence; default 5 min (RFC 5321 section 4.5.3.2.7)
 	LoginWithin  time.Duration // how long somebody may stay who has to prove who he is and has not; default 1 min
+	Penalty      time.Duration // how long a refused login waits for its answer: guessing is slow; default 1 s
 	Log          *slog.Logger
 }
 
@@ -41,6 +42,7 @@ func (c Config) withDefaults() Config {
 	c.MaxSessions = cmp.Or(c.MaxSessions, 500)
 	c.Idle = cmp.Or(c.Idle, 5*time.Minute)
 	c.LoginWithin = cmp.Or(c.LoginWithin, time.Minute)
+	c.Penalty = cmp.Or(c.Penalty, time.Second)
 	if c.Allow == nil {
 		c.Allow = Loopback()
 	}

@@ -598,7 +598,7 @@ func TestAuth(t *testing.T) {
 	}
 	var log logged
 	d := open(t, smtp.Config{
-		Allow: []netip.Prefix{}, Log: slog.New(slog.NewJSONHandler(&log, nil)),
+		Allow: []netip.Prefix{}, Log: slog.New(slog.NewJSONHandler(&log, nil)), Penalty: time.Nanosecond,
 		Users: []smtp.User{{Name: "crm", Password: secret.Ref{File: file}, Senders: []string{"*@contoso.example"}}, {Name: "broken", Password: secret.Ref{File: file + "x"}}},
 	})
 	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -645,6 +645,26 @@ func TestAuth(t *testing.T) {
 	defer log.mu.Unlock()
 	if strings.Contains(log.text.String(), password) || strings.Contains(log.text.String(), b64(password)) {
 		t.Error("the log shows a password")
+	}
+}
+
+// Guessing passwords is slow, and ends soon.
+func TestGuessing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const penalty = 20 * time.Millisecond
+	d := open(t, smtp.Config{Users: []smtp.User{{Name: "crm", Password: secret.Ref{File: file}}}, Penalty: penalty})
+	c := greeted(t, d)
+	began := time.Now()
+	for range 4 {
+		c.do("AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00crm\x00guess")), "535 5.7.8")
+	}
+	c.want("421 4.7.0")
+	c.closed()
+	if took := time.Since(began); took < 4*penalty {
+		t.Errorf("four guesses took %v", took)
 	}
 }
 

@@ -283,6 +283,7 @@ func (s *session) login(mechanism, initial string) {
 	case !known:
 		s.server.config.Log.Warn("refused a login", "remote", s.conn.RemoteAddr().String())
 		s.errors += maxErrors / 4
+		time.Sleep(s.server.config.Penalty)
 		s.wrong(535, "5.7.8 User or password is wrong")
 	default:
 		s.user, s.by = true, by
