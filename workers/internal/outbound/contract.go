@@ -126,6 +126,9 @@ type Outbox interface {
 	// Settle records the verdict durably and ends the claim, or answers ErrLost. A job without open recipients leaves the
 	// Outbox when all were sent and is kept, without end, when any is dead.
 	Settle(ctx context.Context, j Job, v Verdict) error
+	// SettleAndClaim is Settle and a Claim of at most one job of the same mailbox in one step: both happen or neither does. A
+	// mailbox that has much to send waits for half as many commits. next is empty if nothing is due or limit is reached.
+	SettleAndClaim(ctx context.Context, j Job, v Verdict, limit int, ttl time.Duration) (next []Job, err error)
 	// Next is when the next unclaimed job of these mailboxes is due; zero = there is none.
 	Next(ctx context.Context, mailboxes []string) (time.Time, error)
 	// List returns at most max messages that are not sent, the oldest first; mailbox "" = all.
@@ -146,7 +149,7 @@ type Outbox interface {
 	Retry(ctx context.Context, id string) error
 	// Drop removes the message with its bytes. ErrNone or ErrClaimed.
 	Drop(ctx context.Context, id string) error
-	// Changed delivers a signal after an Add, Settle or Retry of this process; missing some is allowed.
+	// Changed delivers a signal after an Add, a Settle of either kind or a Retry of this process; missing some is allowed.
 	Changed() <-chan struct{}
 }
 

@@ -122,6 +122,11 @@ func (m *Memory) Claim(_ context.Context, mailboxes []string, limit, most int, t
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.claimDue(mailboxes, limit, most, ttl), nil
+}
+
+// claimDue is Claim; m.mu is held.
+func (m *Memory) claimDue(mailboxes []string, limit, most int, ttl time.Duration) []outbound.Job {
 	now := time.Now()
 	busy := m.lapse(now)
 	var jobs []outbound.Job
@@ -133,7 +138,7 @@ func (m *Memory) Claim(_ context.Context, mailboxes []string, limit, most int, t
 		busy[box]++
 		jobs = append(jobs, m.claim(e, now.Add(ttl)))
 	}
-	return jobs, nil
+	return jobs
 }
 
 // lapse ends the claims that are over and counts the others by mailbox; m.mu is held.
@@ -255,6 +260,24 @@ func (m *Memory) Settle(_ context.Context, j outbound.Job, v outbound.Verdict) e
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.settle(j, v)
+}
+
+// SettleAndClaim implements outbound.Outbox.
+func (m *Memory) SettleAndClaim(_ context.Context, j outbound.Job, v outbound.Verdict, limit int, ttl time.Duration) ([]outbound.Job, error) {
+	if err := m.step("settle"); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.settle(j, v); err != nil {
+		return nil, err
+	}
+	return m.claimDue([]string{j.Mailbox}, limit, 1, ttl), nil
+}
+
+// settle is Settle; m.mu is held.
+func (m *Memory) settle(j outbound.Job, v outbound.Verdict) error {
 	e, err := m.held(j)
 	if err != nil {
 		return err

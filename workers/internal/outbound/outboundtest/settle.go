@@ -213,6 +213,89 @@ func settleTwice(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	}
 }
 
+func settleAndClaim(t *testing.T, o outbound.Outbox, j outbound.Job, v outbound.Verdict, limit int, d time.Duration) []outbound.Job {
+	t.Helper()
+	next, err := o.SettleAndClaim(t.Context(), j, v, limit, d)
+	if err != nil {
+		t.Fatalf("settle and claim: %v", err)
+	}
+	return next
+}
+
+// settleClaims: the oldest of the same mailbox, whole, for as long as was asked for, and not for ever.
+func settleClaims(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	add(t, o, letter(support, bob))
+	j := claimOne(t, o, long)
+	add(t, o, letter(sales, ann))
+	second, third := add(t, o, letter(support, ann)), add(t, o, letter(support, ann))
+	next := settleAndClaim(t, o, j, outbound.Verdict{Sent: []string{bob}}, 1, long)
+	if len(next) != 1 || next[0].ID != second || next[0].Claim == "" || next[0].Claim == j.Claim || next[0].InDoubt || next[0].Attempts != 0 || len(body(t, o, next[0])) == 0 {
+		t.Fatalf("next %+v, want %s", next, second)
+	}
+	if more := claim(t, o, 1, 9, long, support); len(more) != 0 {
+		t.Errorf("beyond the limit: %v", more)
+	}
+	next = settleAndClaim(t, o, next[0], outbound.Verdict{Sent: []string{ann}}, 1, ttl)
+	if len(next) != 1 || next[0].ID != third {
+		t.Fatalf("next %+v, want %s", next, third)
+	}
+	if j := await(t, o, long); j.ID != third || !j.InDoubt {
+		t.Errorf("after the claim lapsed: %+v", j)
+	}
+}
+
+// settleClaimsWithin: what others have claimed counts, and so does what is not due.
+func settleClaimsWithin(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	for range 3 {
+		add(t, o, letter(support, ann))
+	}
+	jobs := claim(t, o, 2, 9, long, support)
+	if len(jobs) != 2 {
+		t.Fatalf("%d jobs, want 2", len(jobs))
+	}
+	if next := settleAndClaim(t, o, jobs[0], outbound.Verdict{Sent: []string{ann}}, 1, long); len(next) != 0 {
+		t.Errorf("beyond a limit that was lowered: %v", next)
+	}
+	next := settleAndClaim(t, o, jobs[1], outbound.Verdict{Later: []outbound.Failure{{Address: ann}}, At: time.Now().Add(long)}, 2, long)
+	if len(next) != 1 || next[0].ID == jobs[1].ID {
+		t.Fatalf("next %+v", next)
+	}
+	if none := settleAndClaim(t, o, next[0], outbound.Verdict{Dead: []outbound.Failure{{Address: ann}}}, 2, long); len(none) != 0 {
+		t.Errorf("the deferred and the dead are due: %v", none)
+	}
+}
+
+// lostClaimsNothing: a verdict that does not count leaves no claim behind of which nobody knows.
+func lostClaimsNothing(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	add(t, o, letter(support, ann))
+	j := claimOne(t, o, long)
+	settle(t, o, j, outbound.Verdict{Sent: []string{ann}})
+	id := add(t, o, letter(support, bob))
+	if next, err := o.SettleAndClaim(t.Context(), j, outbound.Verdict{Sent: []string{ann}}, 9, long); !errors.Is(err, outbound.ErrLost) || len(next) != 0 {
+		t.Errorf("%v, %v", next, err)
+	}
+	if j := claimOne(t, o, long); j.ID != id || j.InDoubt {
+		t.Errorf("job %+v", j)
+	}
+}
+
+func settleClaimsItself(t *testing.T, open func(*testing.T) outbound.Outbox) {
+	o := open(t)
+	id := add(t, o, letter(support, ann, bob))
+	v := outbound.Verdict{Sent: []string{ann}, Later: []outbound.Failure{{Address: bob, Reason: "cut"}}, At: time.Now().Add(-near), Doubt: true}
+	next := settleAndClaim(t, o, claimOne(t, o, long), v, 1, long)
+	if len(next) != 1 || next[0].ID != id || next[0].Attempts != 1 || !next[0].InDoubt || len(next[0].Envelope.Recipients) != 1 || next[0].Envelope.Recipients[0].Address != bob {
+		t.Fatalf("next %+v", next)
+	}
+	settle(t, o, next[0], outbound.Verdict{Sent: []string{bob}})
+	if all := list(t, o); len(all) != 0 {
+		t.Errorf("list %v", all)
+	}
+}
+
 // sentIsDated: copies of before say nothing about those who are left.
 func sentIsDated(t *testing.T, open func(*testing.T) outbound.Outbox) {
 	o := open(t)

@@ -8,6 +8,7 @@ import (
 
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/outbound/outboundtest"
 )
 
 // BenchmarkAdd is the intake's side: many sessions at once, small messages.
@@ -61,4 +62,13 @@ func BenchmarkClaimAndSettle(b *testing.B) {
 			done.Add(1)
 		}
 	})
+}
+
+func BenchmarkThroughput(b *testing.B) {
+	s, err := Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	outboundtest.Throughput(b, s.Outbox())
 }

@@ -33,28 +33,33 @@ func lapse(tx *sql.Tx, now time.Time, where string, args ...any) error {
 }
 
 // Claim implements outbound.Outbox.
-func (s outbox) Claim(ctx context.Context, mailboxes []string, limit, most int, ttl time.Duration) ([]outbound.Job, error) {
-	var jobs []outbound.Job
-	err := s.change(ctx, func(tx *sql.Tx) error {
-		now := time.Now()
-		if err := lapse(tx, now, "claim IS NOT NULL AND until <= ?", now.UnixMicro()); err != nil {
-			return err
-		}
-		due, err := due(tx, mailboxes, limit, most, now)
-		if err != nil {
-			return err
-		}
-		for _, c := range due[:min(most, len(due))] {
-			j, err := claim(tx, c.id, now, ttl)
-			if err != nil {
-				return err
-			}
-			jobs = append(jobs, j)
-		}
-		return nil
+func (s outbox) Claim(ctx context.Context, mailboxes []string, limit, most int, ttl time.Duration) (jobs []outbound.Job, err error) {
+	err = s.change(ctx, func(tx *sql.Tx) (err error) {
+		jobs, err = claimDue(tx, mailboxes, limit, most, time.Now(), ttl)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim messages: %w", err)
+	}
+	return jobs, nil
+}
+
+// claimDue claims what waits for an attempt, after ending the claims that are over.
+func claimDue(tx *sql.Tx, mailboxes []string, limit, most int, now time.Time, ttl time.Duration) ([]outbound.Job, error) {
+	if err := lapse(tx, now, "claim IS NOT NULL AND until <= ?", now.UnixMicro()); err != nil {
+		return nil, err
+	}
+	due, err := due(tx, mailboxes, limit, most, now)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []outbound.Job
+	for _, c := range due[:min(most, len(due))] {
+		j, err := claim(tx, c.id, now, ttl)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, j)
 	}
 	return jobs, nil
 }

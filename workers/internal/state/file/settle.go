@@ -11,6 +11,23 @@ import (
 
 // Settle implements outbound.Outbox.
 func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) error {
+	return s.settle(ctx, j, v, func(*sql.Tx, time.Time) error { return nil })
+}
+
+// SettleAndClaim implements outbound.Outbox.
+func (s outbox) SettleAndClaim(ctx context.Context, j outbound.Job, v outbound.Verdict, limit int, ttl time.Duration) (next []outbound.Job, err error) {
+	err = s.settle(ctx, j, v, func(tx *sql.Tx, now time.Time) (err error) {
+		next, err = claimDue(tx, []string{j.Mailbox}, limit, 1, now, ttl)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// settle ends a claim and does what is to share its commit.
+func (s outbox) settle(ctx context.Context, j outbound.Job, v outbound.Verdict, then func(*sql.Tx, time.Time) error) error {
 	var left string
 	err := s.change(ctx, func(tx *sql.Tx) (err error) {
 		now := time.Now()
@@ -20,8 +37,10 @@ func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) 
 		if err := mark(tx, j.ID, v, now); err != nil {
 			return err
 		}
-		left, err = leave(tx, j.ID)
-		return err
+		if left, err = leave(tx, j.ID); err != nil {
+			return err
+		}
+		return then(tx, now)
 	})
 	if err != nil {
 		return fmt.Errorf("settle message %s: %w", j.ID, err)

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"mailporter/workers/internal/outbound"
 )
 
@@ -91,6 +93,11 @@ func (s outbox) claimOf(ctx context.Context, mailbox string, limit, most int, tt
 	if err != nil {
 		return nil, err
 	}
+	return readJobs(answer, name)
+}
+
+// readJobs reads what was claimed under a name.
+func readJobs(answer []any, name string) ([]outbound.Job, error) {
 	jobs := make([]outbound.Job, len(answer))
 	for i := range answer {
 		e, err := readEntry(answer[i], 7)
@@ -163,9 +170,29 @@ func lostIf(lost bool, err error) error {
 
 // Settle implements outbound.Outbox.
 func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) error {
+	_, err := s.settle(ctx, settleJob, j, v)
+	return err
+}
+
+// SettleAndClaim implements outbound.Outbox.
+func (s outbox) SettleAndClaim(ctx context.Context, j outbound.Job, v outbound.Verdict, limit int, ttl time.Duration) ([]outbound.Job, error) {
+	name := rand.Text()
+	answer, err := s.settle(ctx, settleNext, j, v, limit, ttl.Microseconds(), name)
+	if err != nil {
+		return nil, err
+	}
+	claimed, ok := answer.([]any)
+	if !ok {
+		return nil, fmt.Errorf("settle message %s: %w", j.ID, errAnswer)
+	}
+	return readJobs(claimed, name)
+}
+
+// settle runs a script that settles a job; more are its arguments after those of settle. 0 says that the claim was lost.
+func (s outbox) settle(ctx context.Context, script *redis.Script, j outbound.Job, v outbound.Verdict, more ...any) (answer any, err error) {
 	outcomes, err := json.Marshal(outcomesOf(v))
 	if err != nil {
-		return fmt.Errorf("settle message %s: %w", j.ID, err)
+		return nil, fmt.Errorf("settle message %s: %w", j.ID, err)
 	}
 	next := ""
 	switch {
@@ -179,15 +206,16 @@ func (s outbox) Settle(ctx context.Context, j outbound.Job, v outbound.Verdict) 
 	if v.Free {
 		made = 0
 	}
+	args := append([]any{boxPrefix(j.Mailbox), j.ID, j.Claim, outcomes, next, v.Doubt, made, int(requestMemory.Seconds())}, more...)
 	err = ifReplicated(ctx, true, func(ctx context.Context) error {
-		kept, err := settleJob.Run(ctx, s.client, boxKeys(j.Mailbox), boxPrefix(j.Mailbox), j.ID, j.Claim, outcomes, next, v.Doubt, made, int(requestMemory.Seconds())).Int()
-		return lostIf(kept == 0, err)
+		answer, err = script.Run(ctx, s.client, boxKeys(j.Mailbox), args...).Result()
+		return lostIf(answer == int64(0), err)
 	})
 	if err != nil {
-		return fmt.Errorf("settle message %s: %w", j.ID, err)
+		return nil, fmt.Errorf("settle message %s: %w", j.ID, err)
 	}
 	s.signal()
-	return nil
+	return answer, nil
 }
 
 func outcomesOf(v outbound.Verdict) map[string]recipient {

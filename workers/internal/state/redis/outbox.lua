@@ -63,26 +63,29 @@ local function add()
   return id
 end
 
--- ARGV: prefix, limit, most, ttl in microseconds, name of the claim.
--- Answers a flat list of {id, fields of the hash} for each claimed job.
-local function claim()
+-- Claims at most so many jobs, for ttl microseconds, under that name.
+-- Answers a flat list of {id, fields of the hash, recipients} for each.
+local function claim_due(limit, most, ttl, name)
   lapse()
-  local free = math.min(tonumber(ARGV[2]) - redis.call('ZCARD', claimed), tonumber(ARGV[3]))
+  local free = math.min(tonumber(limit) - redis.call('ZCARD', claimed), tonumber(most))
   local taken = {}
   if free <= 0 then return taken end
   for i, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', micros(now), 'LIMIT', 0, free)) do
     redis.call('ZREM', due, id)
-    redis.call('ZADD', claimed, micros(now + tonumber(ARGV[4])), id)
+    redis.call('ZADD', claimed, micros(now + tonumber(ttl)), id)
     local list = recipients(id)
     taken[i] = {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'doubt', 'draft'), cjson.encode(list)}
     for _, r in ipairs(list) do
       if r.s ~= SENT and r.s ~= DEAD then r.s, r.c = SENDING, micros(now) end
     end
     keep(id, list)
-    redis.call('HSET', job(id), 'claim', ARGV[5])
+    redis.call('HSET', job(id), 'claim', name)
   end
   return taken
 end
+
+-- ARGV: prefix, limit, most, ttl in microseconds, name of the claim.
+local function claim() return claim_due(ARGV[2], ARGV[3], ARGV[4], ARGV[5]) end
 
 -- Whether the claim is alive and of that name.
 local function held(id, name)
@@ -146,6 +149,12 @@ local function settle()
   redis.call('HSET', job(id), 'claim', '', 'doubt', ARGV[6], 'next', next)
   if next ~= '' then redis.call('ZADD', due, next, id) else redis.call('ZREM', waiting, id) end
   return 1
+end
+
+-- ARGV: those of settle, limit, ttl in microseconds, name of the next claim. Answers 0 if the claim was lost, else as claim does.
+local function settle_and_claim()
+  if settle() == 0 then return 0 end
+  return claim_due(ARGV[9], 1, ARGV[10], ARGV[11])
 end
 
 -- When the next attempt is due, of a waiting job or of one whose claim lapsed, and what time it is: {due, now}, or {} if

@@ -14,18 +14,19 @@ var (
 	//go:embed outbox.lua
 	outboxLua string
 
-	addJob    = redis.NewScript(outboxLua + "return add()")
-	claimJobs = redis.NewScript(outboxLua + "return claim()")
-	extendJob = redis.NewScript(outboxLua + "return extend()")
-	draftJob  = redis.NewScript(outboxLua + "return drafted()")
-	settleJob = redis.NewScript(outboxLua + "return settle()")
-	nextJob   = redis.NewScript(outboxLua + "return next_due()")
-	getJob    = redis.NewScript(outboxLua + "return get()")
-	sentJob   = redis.NewScript(outboxLua + "return sent()")
-	retryJob  = redis.NewScript(outboxLua + "return retry()")
-	dropJob   = redis.NewScript(outboxLua + "return drop()")
-	listJobs  = redis.NewScript(outboxLua + "return list()")
-	countJobs = redis.NewScript(outboxLua + "return backlog()")
+	addJob     = redis.NewScript(outboxLua + "return add()")
+	claimJobs  = redis.NewScript(outboxLua + "return claim()")
+	extendJob  = redis.NewScript(outboxLua + "return extend()")
+	draftJob   = redis.NewScript(outboxLua + "return drafted()")
+	settleJob  = redis.NewScript(outboxLua + "return settle()")
+	settleNext = redis.NewScript(outboxLua + "return settle_and_claim()")
+	nextJob    = redis.NewScript(outboxLua + "return next_due()")
+	getJob     = redis.NewScript(outboxLua + "return get()")
+	sentJob    = redis.NewScript(outboxLua + "return sent()")
+	retryJob   = redis.NewScript(outboxLua + "return retry()")
+	dropJob    = redis.NewScript(outboxLua + "return drop()")
+	listJobs   = redis.NewScript(outboxLua + "return list()")
+	countJobs  = redis.NewScript(outboxLua + "return backlog()")
 )
 
 // mostPiped is for how many mailboxes a script runs in one round trip: Redis keeps all of their answers in memory.
