@@ -9,25 +9,26 @@ import (
 	"mailporter/workers/internal/fault"
 )
 
-// run makes one attempt at a job and settles it. The error is what the mailbox as a whole ran into; nil if it was about
-// single recipients.
-func (s *Sender) run(ctx context.Context, l *lane, j Job) error {
+// run makes one attempt at a job and settles it; unless ctx has ended it may claim the next. The error is what the mailbox as a
+// whole ran into; nil if it was about single recipients.
+func (s *Sender) run(ctx, work context.Context, l *lane, j Job) (next []Job, err error) {
 	began := time.Now()
-	receipt, err, sure := s.attempt(ctx, l, &j)
+	s.Board.change(j.Mailbox, func(m *MailboxStatus) { m.Running++ })
+	receipt, err, sure := s.attempt(work, l, &j)
 	if !sure {
 		s.Board.ended(j.Mailbox, false, nil)
-		return nil
+		return nil, nil
 	}
-	s.learn(ctx, l, err)
+	s.learn(work, l, err)
 	s.rest(l, err)
 	v := judge(s.Options, l.holds(err), j, receipt, err, time.Now())
-	if ctx.Err() != nil && err != nil && kindOf(err) == fault.Temporary {
+	if work.Err() != nil && err != nil && kindOf(err) == fault.Temporary {
 		v.Free = true // it was stopped, it did not fail
 	}
-	s.tell(ctx, j, receipt, v)
-	s.settle(ctx, j, v)
+	s.tell(work, j, receipt, v)
+	next = s.settle(work, j, v, s.follow(ctx, l, err))
 	s.note(j, v, err, time.Since(began))
-	return err
+	return next, err
 }
 
 // attempt offers the message unless it was sent already. It ends the job's doubt where it learns what became of an earlier

@@ -197,7 +197,7 @@ func (s *Sender) round(ctx, work context.Context) time.Time {
 			return time.Now().Add(jitter(time.Second))
 		}
 		for _, j := range jobs {
-			s.start(work, j)
+			s.start(ctx, work, j)
 		}
 	}
 	idle := s.idle(time.Now())
@@ -261,8 +261,8 @@ func (l *lane) limit() int {
 	return limit
 }
 
-// start runs a claimed job.
-func (s *Sender) start(ctx context.Context, j Job) {
+// start runs a claimed job, and those that follow it until ctx ends; see follow.
+func (s *Sender) start(ctx, work context.Context, j Job) {
 	s.mu.Lock()
 	l := s.lanes[j.Mailbox]
 	if l != nil {
@@ -270,15 +270,28 @@ func (s *Sender) start(ctx context.Context, j Job) {
 	}
 	s.mu.Unlock()
 	if l == nil {
-		s.letGo(ctx, j)
+		s.letGo(work, j)
 		return
 	}
-	s.Board.change(j.Mailbox, func(m *MailboxStatus) { m.Running++ })
 	s.jobs.Go(func() {
-		began := time.Now()
-		err := s.run(ctx, l, j)
-		s.finished(l, time.Since(began), err)
+		for jobs := []Job{j}; len(jobs) > 0; {
+			began := time.Now()
+			next, err := s.run(ctx, work, l, jobs[0])
+			s.finished(l, time.Since(began), err, len(next) > 0)
+			jobs = next
+		}
 	})
+}
+
+// follow is the limit within which settling a job claims the next one of its mailbox, 0 if it is not to claim any: it would not be
+// started now, or differently. A job that is claimed and not begun comes back in doubt if this process dies.
+func (s *Sender) follow(ctx context.Context, l *lane, err error) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || ctx.Err() != nil || l.retired || time.Now().Before(l.paused) {
+		return 0
+	}
+	return l.limit()
 }
 
 // letGo gives back a job whose mailbox went away between Claim and now.
@@ -287,7 +300,7 @@ func (s *Sender) letGo(ctx context.Context, j Job) {
 	for _, to := range j.Envelope.Recipients {
 		v.Later = append(v.Later, Failure{Address: to.Address, Reason: "the mailbox is not configured any more"})
 	}
-	s.settle(ctx, j, v)
+	s.settle(ctx, j, v, 0)
 }
 
 // rest pauses the mailbox if its next job would only meet the same refusal. It comes before Settle, or this worker would claim
@@ -302,17 +315,19 @@ func (s *Sender) rest(l *lane, err error) {
 	}
 }
 
-// finished makes room.
-func (s *Sender) finished(l *lane, took time.Duration, err error) {
+// finished makes room, unless another job follows.
+func (s *Sender) finished(l *lane, took time.Duration, err error, followed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l.running--
+	if !followed {
+		l.running--
+		s.wake()
+	}
 	l.learnPace(took, err)
 	if l.retired {
 		s.retire(l)
 		s.forget(l.settings.Mailbox) // its last job may have brought it back to the pages
 	}
-	s.wake()
 }
 
 // pause is until when a mailbox rests that met err; zero: it goes on.
@@ -328,26 +343,33 @@ func (s *Sender) pause(err error) time.Time {
 	return time.Time{}
 }
 
-// settle records a verdict. A store that is away is asked again while the claim may still last: what was sent and is not
-// recorded would be sent twice.
-func (s *Sender) settle(ctx context.Context, j Job, v Verdict) {
+// settle records a verdict, and claims the next job of the mailbox within limit unless that is 0. A store that is away is asked
+// again while the claim may still last: what was sent and is not recorded would be sent twice.
+func (s *Sender) settle(ctx context.Context, j Job, v Verdict, limit int) (next []Job) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Options.Claim)
 	defer cancel()
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := s.Outbox.Settle(ctx, j, v)
+		next, err := s.record(ctx, j, v, limit)
 		if err == nil {
 			s.Metrics.verdict(s.Protocol, j, v)
-			return
+			return next
 		}
 		if errors.Is(err, ErrLost) || ctx.Err() != nil {
 			s.Metrics.claimLost(s.Protocol)
 			s.Log.Warn("the outcome could not be recorded; the message comes back in doubt",
 				"mailbox", j.Mailbox, "id", j.ID, "protocol", s.Protocol, "error", err)
-			return
+			return nil
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
 	}
+}
+
+func (s *Sender) record(ctx context.Context, j Job, v Verdict, limit int) (next []Job, err error) {
+	if limit == 0 {
+		return nil, s.Outbox.Settle(ctx, j, v)
+	}
+	return s.Outbox.SettleAndClaim(ctx, j, v, limit, s.Options.Claim)
 }
