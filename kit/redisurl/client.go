@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +47,7 @@ type confirmation struct{ err error } // of the first that no replica confirmed
 type confirmationKey struct{}
 
 // Replicated returns a context whose commands are followed by WAIT for one replica, on the same connection, if the server
-// has any. The function tells, after the last of them, whether one confirmed them all: nil, or an ErrNotReplicated. Replication
+// has any; if it has none they take one round trip, as ever. The function tells, after the last of them, whether one confirmed them all: nil, or an ErrNotReplicated. Replication
 // is asynchronous: without this a failover loses what was acknowledged last. For one goroutine.
 func Replicated(ctx context.Context) (context.Context, func() error) {
 	c := &confirmation{}
@@ -70,18 +69,14 @@ type node struct {
 // DialHook implements redis.Hook.
 func (n node) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-// ProcessHook implements redis.Hook. WAIT speaks of its own connection's writes, so it goes into one pipeline with them.
+// ProcessHook implements redis.Hook.
 func (n node) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if confirmed(ctx) == nil {
+		c := confirmed(ctx)
+		if c == nil {
 			return n.judge(ctx, next(ctx, cmd))
 		}
-		pipe := n.client.Pipeline()
-		if err := pipe.Process(ctx, cmd); err != nil {
-			return err
-		}
-		_, _ = pipe.Exec(ctx) // the command has its own error, and that of WAIT is not its
-		return n.judge(ctx, cmd.Err())
+		return n.judge(ctx, n.confirm(ctx, c, []redis.Cmder{cmd}))
 	}
 }
 
@@ -94,27 +89,48 @@ func (n node) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 			n.judge(ctx, err)
 			return err
 		}
-		replicas, err := n.replicas(ctx)
-		if err != nil {
-			for _, cmd := range cmds {
-				cmd.SetErr(err)
-			}
-			return err
-		}
-		if replicas == 0 {
-			return next(ctx, cmds)
-		}
-		wait := redis.NewIntCmd(ctx, "wait", 1, replicaTime.Milliseconds())
-		_ = next(ctx, append(slices.Clip(cmds), wait)) // each command has its own error
-		switch {
-		case c.err != nil:
-		case wait.Err() != nil: // NOPERM, say
-			c.err = fmt.Errorf("%w: %w", ErrNotReplicated, wait.Err())
-		case wait.Val() < 1:
-			c.err = ErrNotReplicated
-		}
-		return firstError(cmds)
+		return n.confirm(ctx, c, cmds)
 	}
+}
+
+// confirm runs commands and then waits for a replica if there is any, on one connection: WAIT speaks of its connection's writes. How
+// many replicas there are is asked together with the commands, or every write would cost two round trips where there are none.
+func (n node) confirm(ctx context.Context, c *confirmation, cmds []redis.Cmder) error {
+	ctx = context.WithValue(ctx, confirmationKey{}, nil)
+	conn := n.client.Conn()
+	defer conn.Close() // gives it back
+	pipe := conn.Pipeline()
+	for _, cmd := range cmds {
+		_ = pipe.Process(ctx, cmd) // queues it
+	}
+	info := pipe.Info(ctx, "replication")
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	if err := firstError(cmds); err != nil || c.err != nil {
+		return err
+	}
+	c.err = await(ctx, conn, info)
+	return nil
+}
+
+// await waits for a replica if info knows any: waiting for one that does not exist would fail every write. Who may not see them
+// goes on as if there were none; Inspect has said so.
+func await(ctx context.Context, conn *redis.Conn, info *redis.StringCmd) error {
+	switch {
+	case forbidden(info.Err()):
+		return nil
+	case info.Err() != nil:
+		return fmt.Errorf("%w: %w", ErrNotReplicated, info.Err())
+	case !strings.Contains(info.Val(), "state="):
+		return nil
+	}
+	confirmed, err := conn.Wait(ctx, 1, replicaTime).Result()
+	switch {
+	case err != nil: // NOPERM, say
+		return fmt.Errorf("%w: %w", ErrNotReplicated, err)
+	case confirmed < 1:
+		return ErrNotReplicated
+	}
+	return nil
 }
 
 func firstError(cmds []redis.Cmder) error {
@@ -124,16 +140,6 @@ func firstError(cmds []redis.Cmder) error {
 		}
 	}
 	return nil
-}
-
-// replicas is how many there are now: waiting for one that does not exist would fail every write. Who may not see them goes on
-// as if there were none; Inspect has said so.
-func (n node) replicas(ctx context.Context) (int, error) {
-	info, err := n.client.Info(context.WithValue(ctx, confirmationKey{}, nil), "replication").Result()
-	if forbidden(err) {
-		return 0, nil
-	}
-	return strings.Count(info, "state="), err
 }
 
 // judge makes an error final that the library would try to mend by sending the command again, unless it was never sent.

@@ -184,6 +184,41 @@ func TestReplicatedWithoutReplicas(t *testing.T) {
 	}
 }
 
+// counting counts what is written to a connection.
+type counting struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (c counting) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+// Without replicas a write costs no more than it does without the question for them.
+func TestReplicatedWithoutReplicasIsOneRoundTrip(t *testing.T) {
+	var writes atomic.Int64
+	c := open(t, redistest.Start(t).URL(), func(o *redis.UniversalOptions) {
+		o.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			return counting{conn, &writes}, err
+		}
+	})
+	ctx, confirmed := redisurl.Replicated(t.Context())
+	if err := c.Ping(ctx).Err(); err != nil { // connects
+		t.Fatal(err)
+	}
+	before := writes.Load()
+	for range 10 {
+		if err := errors.Join(c.Incr(ctx, "n").Err(), confirmed()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := writes.Load() - before; n != 10 {
+		t.Errorf("%d round trips for 10 writes", n)
+	}
+}
+
 // Rights that are missing are named where they count, and do not stop what can be done without.
 func TestReplicatedWithoutRights(t *testing.T) {
 	s := redistest.StartSentinel(t)
