@@ -147,14 +147,18 @@ func (s *Store) dropBody(mailbox, id string) {
 
 // Open implements outbound.Outbox.
 func (s outbox) Open(ctx context.Context, j outbound.Job) (io.ReadCloser, error) {
-	n, err := s.client.HLen(ctx, bodyKey(j.Mailbox, j.ID)).Result()
-	if err != nil {
+	key := bodyKey(j.Mailbox, j.ID)
+	pipe := s.client.Pipeline()
+	chunks, first := pipe.HLen(ctx, key), pipe.HGet(ctx, key, "0") // most messages have no other
+	_, err := pipe.Exec(ctx)
+	switch {
+	case chunks.Err() == nil && chunks.Val() == 0:
+		return nil, fmt.Errorf("open message %s: its bytes are not there", j.ID)
+	case err != nil:
 		return nil, fmt.Errorf("open message %s: %w", j.ID, err)
 	}
-	if n == 0 {
-		return nil, fmt.Errorf("open message %s: its bytes are not there", j.ID)
-	}
-	return &body{ctx: ctx, store: s.Store, key: bodyKey(j.Mailbox, j.ID), chunks: int(n)}, nil
+	head, err := first.Bytes()
+	return &body{ctx: ctx, store: s.Store, key: key, next: 1, chunks: int(chunks.Val()), rest: head}, err
 }
 
 // body reads a message chunk by chunk.
