@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,10 +98,13 @@ func (c *conn) want(code int, step string) func(esmtp.Reply, error) error {
 	}
 }
 
+// unknownEHLO are the answers of servers that do not take EHLO (RFC 5321 section 4.1.4); HELO they may take.
+var unknownEHLO = []int{500, 501, 502, 504, 550}
+
 // hello introduces us and notes what the server offers. Servers that know no EHLO offer nothing.
 func (c *conn) hello(name string) error {
 	reply, err := c.command("EHLO " + name)
-	if err == nil && (reply.Code == 500 || reply.Code == 502) {
+	if err == nil && slices.Contains(unknownEHLO, reply.Code) {
 		reply, err = c.command("HELO " + name)
 		reply.Lines = nil
 	}
@@ -108,13 +112,26 @@ func (c *conn) hello(name string) error {
 		return err
 	}
 	c.extensions = map[string]string{}
-	for i, line := range reply.Lines {
-		if i > 0 { // the first line is the server's name
-			word, rest, _ := strings.Cut(line, " ")
-			c.extensions[strings.ToUpper(word)] = strings.TrimSpace(rest)
-		}
+	if len(reply.Lines) > 1 {
+		c.learn(reply.Lines[1:]) // the first line is the server's name
 	}
 	return nil
+}
+
+// learn notes extensions, one on a line. The mechanisms of AUTH may stand on several lines, and behind "AUTH=", as drafts
+// before RFC 2554 had it: servers that were taught to please old Outlooks offer them so, some of them only so.
+func (c *conn) learn(lines []string) {
+	for _, line := range lines {
+		if rest, ok := strings.CutPrefix(strings.ToUpper(line), "AUTH="); ok {
+			line = "AUTH " + rest
+		}
+		word, rest, _ := strings.Cut(line, " ")
+		word, rest = strings.ToUpper(word), strings.TrimSpace(rest)
+		if word == "AUTH" {
+			rest = strings.TrimSpace(c.extensions[word] + " " + rest)
+		}
+		c.extensions[word] = rest
+	}
 }
 
 // errInjected: what comes in the clear after the answer to STARTTLS would be taken for an answer within TLS.

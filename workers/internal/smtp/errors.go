@@ -28,7 +28,7 @@ type enhanced = [3]int
 // rule is one line of the table: what a reply means. A rule holds if all that it names is there.
 type rule struct {
 	code   int      // 0 = any
-	from   enhanced // code of RFC 3463
+	from   enhanced // code of RFC 3463; zero = any, also none
 	to     enhanced // last one of a range, which differs in its last number only; zero = from
 	text   string   // part of the text in lower case; empty = any
 	kind   fault.Kind
@@ -59,9 +59,9 @@ var rules = []rule{
 	{code: 535, from: enhanced{5, 7, 8}, kind: fault.Auth},
 	{code: 534, from: enhanced{5, 7, 9}, kind: fault.Auth, reason: "SIGN_IN_NEEDED", remedy: "the mailbox's user must sign in in a browser, or make an application password"},
 	{from: enhanced{5, 7, 30}, kind: fault.Auth, reason: "BASIC_AUTH_RETIRED", remedy: "use OAuth for this mailbox"},
-	{code: 530, from: enhanced{5, 7, 57}, kind: fault.Auth, reason: "NOT_AUTHENTICATED", remedy: "set mail.smtp.auth.mechanisms: the server wants a login"},
 	{code: 530, from: enhanced{5, 7, 0}, kind: fault.Auth, reason: "NOT_AUTHENTICATED", remedy: "set mail.smtp.auth.mechanisms and start-tls: the server wants both"},
-	{code: 454, from: enhanced{4, 7, 0}, text: "tls not available", kind: fault.Temporary, reason: "TLS_NOT_AVAILABLE"}, // RFC 3207 section 4
+	{code: 530, kind: fault.Auth, reason: "NOT_AUTHENTICATED", remedy: "set a password or mail.smtp.auth.mechanisms: the server wants a login"}, // RFC 4954 section 6, with whatever code of RFC 3463
+	{code: 454, from: enhanced{4, 7, 0}, text: "tls not available", kind: fault.Temporary, reason: "TLS_NOT_AVAILABLE"},                         // RFC 3207 section 4
 	{code: 454, from: enhanced{4, 7, 0}, kind: fault.Throttled, after: 5 * time.Minute, reason: "LOGIN_RATE"},
 	// Too much, too fast.
 	{code: 432, from: enhanced{4, 3, 2}, kind: fault.Throttled, after: 5 * time.Second, reason: "TOO_MANY_CONNECTIONS", remedy: "lower the pool size if other programs send from this mailbox too"},
@@ -109,9 +109,8 @@ var rules = []rule{
 func (r rule) holds(reply esmtp.Reply, text string) bool {
 	last := max(r.from[2], r.to[2])
 	e := reply.Enhanced
-	return (r.code == 0 || r.code == reply.Code) &&
-		e[0] == r.from[0] && e[1] == r.from[1] && r.from[2] <= e[2] && e[2] <= last &&
-		strings.Contains(text, r.text)
+	within := e[0] == r.from[0] && e[1] == r.from[1] && r.from[2] <= e[2] && e[2] <= last
+	return (r.code == 0 || r.code == reply.Code) && (r.from == enhanced{} || within) && strings.Contains(text, r.text)
 }
 
 // classify says what to do about a reply that is no yes.
@@ -135,8 +134,10 @@ func byDigit(r esmtp.Reply, at step) fault.Kind {
 	switch {
 	case r.Code/100 != 5:
 		return fault.Temporary // also 2xx and 3xx where they make no sense
-	case at == atLogin && (r.Code == 535 || r.Code == 534 || r.Code == 538):
-		return fault.Auth
+	case r.Code == 535 || r.Code == 534 || r.Code == 538:
+		return fault.Auth // RFC 4954 section 6; some servers let everybody in and say so to MAIL or RCPT
+	case r.Code == 503:
+		return fault.Temporary // the server lost the thread, or we did: the message is not to die for it
 	case at == atOpen || at == atLogin:
 		return fault.Temporary // about the server, not about the message: the message is not to die for it
 	case at == atRecipient && r.Code == 552 && r.Enhanced == enhanced{}:

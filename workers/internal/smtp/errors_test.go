@@ -87,7 +87,11 @@ func TestClassify(t *testing.T) {
 		{"554 5.6.0 Corrupt message content", atMessage, fault.Permanent, 0, "CONTENT_INVALID"},
 		{"552 5.3.4 Message size exceeds fixed maximum message size", atMail, fault.Permanent, 0, "MESSAGE_TOO_LARGE"},
 		{"550 5.7.1 Delivery not authorized", atRecipient, fault.Permanent, 0, ""},
-		{"503 5.5.1 Bad sequence of commands", atData, fault.Permanent, 0, ""},
+		{"503 5.5.1 Bad sequence of commands", atData, fault.Temporary, 0, ""},
+		{"530 Authentication required", atMail, fault.Auth, 0, "NOT_AUTHENTICATED"},
+		{"530 5.7.1 Client was not authenticated", atMail, fault.Auth, 0, "NOT_AUTHENTICATED"},
+		{"530-5.5.1 Authentication Required. Learn more at\r\n530 5.5.1 https://mail.example", atMail, fault.Auth, 0, "NOT_AUTHENTICATED"},
+		{"535 Authentication required.", atRecipient, fault.Auth, 0, ""},
 		{"250 2.0.0 ok?", atData, fault.Temporary, 0, ""},
 	} {
 		t.Run(c.reply, func(t *testing.T) {

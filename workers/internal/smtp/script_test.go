@@ -186,6 +186,9 @@ func TestEachStepFails(t *testing.T) {
 		"cut at MAIL":             {with(opened(), []step{{"MAIL", cut}}), fault.Temporary},
 		"421 at MAIL":             {with(opened(), []step{{"MAIL", "421 4.3.2 closing"}}), fault.Temporary},
 		"sender later":            {with(opened(), []step{{"MAIL", "451 4.3.0 later"}}), fault.Temporary},
+		"a login is wanted":       {with(opened(), []step{{"MAIL", "530 Authentication required"}}), fault.Auth},
+		"a login is wanted later": {with(mailed, []step{{"RCPT", "250 ok"}, {"DATA", "530 5.5.1 Authentication Required."}}), fault.Auth},
+		"out of step at MAIL":     {with(opened(), []step{{"MAIL", "503 5.5.1 nested MAIL"}}), fault.Temporary},
 		"sender denied":           {with(opened(), []step{{"MAIL", "550 5.7.60 Client does not have permissions to send as this sender"}}), fault.Permanent},
 		"throttled":               {with(opened(), []step{{"MAIL", "432 4.3.2 slow"}}), fault.Throttled},
 		"cut at RCPT":             {with(mailed, []step{{"RCPT", cut}}), fault.Temporary},
@@ -309,6 +312,8 @@ func TestLoginOnTheWire(t *testing.T) {
 		"a token":                      {tokenclient.XOAUTH2, "auth login xoauth2", []step{{"AUTH XOAUTH2", "334"}, {token, "235-2.7.0 Accepted\r\n235 2.7.0 and more"}}, ""},
 		"a token with a text in 334":   {tokenclient.XOAUTH2, "AUTH XOAUTH2", []step{{"AUTH XOAUTH2", "334 go ahead"}, {token, "235 ok"}}, ""},
 		"refused after a challenge":    {tokenclient.XOAUTH2, "AUTH XOAUTH2", []step{{"AUTH XOAUTH2", "334 "}, {token, "334 eyJzdGF0dXMiOiI0MDAifQ=="}, {"", "535-5.7.8 Username and Password\r\n535 5.7.8 not accepted"}}, tokenclient.ReasonFreshRefused},
+		"offered as drafts had it":     {tokenclient.Basic, "AUTH=LOGIN", []step{{"AUTH LOGIN", "334 VXNlcm5hbWU6"}, {"c3VwcG9ydEBjb250b3NvLmV4YW1wbGU=", "334 UGFzc3dvcmQ6"}, {"VA==", "235 ok"}}, ""},
+		"offered on several lines":     {tokenclient.Basic, "AUTH PLAIN\r\n250-AUTH GSSAPI\r\n250-AUTH=GSSAPI", []step{{"AUTH PLAIN", "334 "}, {"AHN1cHBvcnRAY29udG9zby5leGFtcGxlAFQ=", "235 2.7.0 ok"}}, ""},
 		"nothing that fits":            {tokenclient.XOAUTH2, "AUTH LOGIN PLAIN", nil, "MECHANISM_NOT_OFFERED"},
 		"no password for a token":      {tokenclient.Basic, "AUTH XOAUTH2", nil, "MECHANISM_NOT_OFFERED"},
 		"switched off for the mailbox": {tokenclient.XOAUTH2, "AUTH XOAUTH2", []step{{"AUTH XOAUTH2", "334 "}, {token, "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."}}, "SMTP_AUTH_DISABLED"},
@@ -351,6 +356,33 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
+// A server that takes so many messages over a connection and then refuses with any 4xx takes the next one over another.
+func TestConnectionIsUsedUp(t *testing.T) {
+	for name, offers := range map[string]string{"one by one": "X", "pipelined": "PIPELINING"} {
+		t.Run(name, func(t *testing.T) {
+			refusal := step{"MAIL", "452 4.3.2 too many messages in this connection"}
+			s := serve(t, with(opened(offers), sent(), []step{refusal}), with(opened(offers), sent()))
+			tr := s.transport()
+			for range 2 {
+				if _, err := tr.Send(t.Context(), to(sales), hello); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// Exchange's 432 is about the mailbox: another connection would be one more too many.
+func TestThrottledConnectionIsNotReplaced(t *testing.T) {
+	s := serve(t, with(opened(), sent(), []step{{"MAIL", "432 4.3.2 slow"}}), with(opened(), sent()))
+	tr := s.transport()
+	for _, want := range []fault.Kind{fault.Temporary, fault.Throttled} {
+		if _, err := tr.Send(t.Context(), to(sales), hello); fault.Of(err) != want {
+			t.Fatalf("%v, want %v", err, want)
+		}
+	}
+}
+
 // Who was refused before the link broke is in no doubt.
 func TestRefusedBeforeTheDoubt(t *testing.T) {
 	s := serve(t, with(opened(), []step{{"MAIL", "250 ok"}, {"RCPT", "250 ok"}, {"RCPT", "450 4.2.0 later"}, {"DATA", "354 go"}, {"message", cut}}))
@@ -376,9 +408,11 @@ func TestStaleConnection(t *testing.T) {
 }
 
 func TestServerWithoutEHLO(t *testing.T) {
-	s := serve(t, with([]step{{"greet", "220 x"}, {"EHLO", "502 what?"}, {"HELO localhost", "250 me"}}, sent()))
-	if _, err := s.transport().Send(t.Context(), to(sales), hello); err != nil {
-		t.Fatal(err)
+	for _, no := range []string{"500 unknown", "501 syntax", "502 what?", "504 not here", "550 not here"} {
+		s := serve(t, with([]step{{"greet", "220 x"}, {"EHLO", no}, {"HELO localhost", "250 me"}}, sent()))
+		if _, err := s.transport().Send(t.Context(), to(sales), hello); err != nil {
+			t.Errorf("%s: %v", no, err)
+		}
 	}
 }
 

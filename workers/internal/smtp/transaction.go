@@ -99,14 +99,25 @@ func (x *transaction) exchangeAddresses(first int, lines []string, receipt *outb
 			x.broken = true
 			return fmt.Errorf("send addresses: %w", x.gone(first+i == 0, classify(reply, atMail)))
 		case first+i == 0 && reply.Code != 250:
-			x.dirty = true
 			refusal = fmt.Errorf("sender: %w", classify(reply, atMail))
+			if x.usedUp(reply, refusal) {
+				return x.gone(true, refusal)
+			}
+			x.refused(reply)
 		case first+i > 0 && reply.Code/100 != 2:
 			to := x.envelope.Recipients[first+i-1].Address
 			receipt.Refused = append(receipt.Refused, outbound.Refusal{Address: to, Err: classify(reply, atRecipient)})
 		}
 	}
 	return refusal
+}
+
+// usedUp says whether the refusal of MAIL may be about a connection that carried mail before, and gives that up. Some
+// servers take so many messages over one and answer 421, 450, 451 or 452 to the next: another connection tells.
+func (x *transaction) usedUp(r esmtp.Reply, refusal error) bool {
+	mayBe := x.used && r.Code/100 == 4 && fault.Of(refusal) != fault.Throttled
+	x.broken = x.broken || mayBe
+	return mayBe
 }
 
 // gone is a lost connection; stale if nothing of the transaction was answered yet.
@@ -151,7 +162,7 @@ func (x *transaction) data() error {
 // refused notes what a refusal means for the connection.
 func (x *transaction) refused(r esmtp.Reply) {
 	x.dirty = true
-	x.broken = x.broken || r.Code == 421
+	x.broken = x.broken || r.Code == 421 || r.Code == 503 // who is out of step stays so
 }
 
 // finish reads the answer to the final dot.
