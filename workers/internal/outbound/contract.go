@@ -165,6 +165,10 @@ type Refusal struct {
 	Err     error // fault.Permanent, or try again
 }
 
+// ErrNextTurn in the error of a Refusal says that nothing is wrong with the recipient: the server takes only so many at a time.
+// Who is left when others were accepted is offered at once in another attempt.
+var ErrNextTurn = errors.New("the server takes fewer recipients at a time: the next ones follow")
+
 // A Transport offers one message once. nil: the server took responsibility for everyone but Receipt.Refused. An error is
 // about all recipients alike; fault.InDoubt: the server may have taken it for everyone but Receipt.Refused. Sends may run
 // side by side, up to the number of connections that the mailbox is allowed.

@@ -33,7 +33,7 @@ func accepted(j Job, r Receipt, now time.Time) Verdict {
 	for _, f := range r.Refused {
 		refusals[f.Address] = f.Err
 	}
-	v := Verdict{At: now}
+	v := Verdict{At: now, Free: nextTurn(j, r)}
 	for _, to := range j.Envelope.Recipients {
 		switch err := refusals[to.Address]; {
 		case err == nil:
@@ -42,10 +42,27 @@ func accepted(j Job, r Receipt, now time.Time) Verdict {
 			v.Dead = append(v.Dead, failed(to.Address, err))
 		default:
 			v.Later = append(v.Later, failed(to.Address, err))
-			v.At = latest(v.At, now.Add(max(recipientWait, wait(j.Attempts), patience(err))))
+			if !v.Free {
+				v.At = latest(v.At, now.Add(max(recipientWait, wait(j.Attempts), patience(err))))
+			}
 		}
 	}
 	return v
+}
+
+// nextTurn says whether the message got on and whoever is left only was not asked yet: then there is nothing to wait for, and
+// the message does not grow old by being offered in parts.
+func nextTurn(j Job, r Receipt) bool {
+	waiting := 0
+	for _, f := range r.Refused {
+		switch {
+		case errors.Is(f.Err, ErrNextTurn):
+			waiting++
+		case kindOf(f.Err) != fault.Permanent:
+			return false
+		}
+	}
+	return waiting > 0 && len(r.Refused) < len(j.Envelope.Recipients)
 }
 
 // refused is the verdict on a message that nobody got, or perhaps all but those in r.
