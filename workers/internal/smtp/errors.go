@@ -102,8 +102,10 @@ var rules = []rule{
 	{from: enhanced{5, 3, 4}, kind: fault.Permanent, reason: "MESSAGE_TOO_LARGE", remedy: "send less, or raise the limit on the server"},
 	{from: enhanced{5, 2, 3}, kind: fault.Permanent, reason: "MESSAGE_TOO_LARGE", remedy: "send less, or raise the limit on the server"},
 	// See byDigit for 552 from old servers.
-	{from: enhanced{4, 5, 3}, kind: fault.Temporary, reason: "TOO_MANY_RECIPIENTS"},
-	{from: enhanced{5, 5, 3}, text: "too many recipients", kind: fault.Temporary, reason: "TOO_MANY_RECIPIENTS"},
+	{from: enhanced{4, 5, 3}, kind: fault.Temporary, reason: tooManyRecipients},
+	{from: enhanced{5, 5, 3}, text: "too many recipients", kind: fault.Temporary, reason: tooManyRecipients},
+	{code: 452, text: "too many recipients", kind: fault.Temporary, reason: tooManyRecipients}, // Exim, Courier
+	{code: 552, text: "too many recipients", kind: fault.Temporary, reason: tooManyRecipients},
 }
 
 func (r rule) holds(reply esmtp.Reply, text string) bool {

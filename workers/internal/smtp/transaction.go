@@ -17,6 +17,8 @@ type transaction struct {
 	config   Config
 	envelope mail.Envelope
 	body     mail.Body
+	bound    *bound
+	full     bool // the server wants no more recipients
 	broken   bool // the connection cannot be used again
 }
 
@@ -65,7 +67,7 @@ const batch = 100
 // addresses sends MAIL and RCPT, all at once if the server takes pipelined commands, and collects who was refused.
 func (x *transaction) addresses() (outbound.Receipt, error) {
 	lines := []string{x.mailLine()}
-	for _, to := range x.envelope.Recipients {
+	for _, to := range x.turn() {
 		lines = append(lines, x.rcptLine(to))
 	}
 	window := 1
@@ -73,12 +75,15 @@ func (x *transaction) addresses() (outbound.Receipt, error) {
 		window = batch
 	}
 	receipt := outbound.Receipt{Reports: x.offers("DSN")}
-	for from := 0; from < len(lines); from += window {
-		part := lines[from:min(len(lines), from+window)]
-		if err := x.exchangeAddresses(from, part, &receipt); err != nil {
+	asked := 0
+	for asked < len(lines) && !x.full {
+		part := lines[asked:min(len(lines), asked+window)]
+		if err := x.exchangeAddresses(asked, part, &receipt); err != nil {
 			return outbound.Receipt{}, err
 		}
+		asked += len(part)
 	}
+	postpone(x.envelope.Recipients[asked-1:], &receipt)
 	return receipt, nil
 }
 
@@ -105,8 +110,9 @@ func (x *transaction) exchangeAddresses(first int, lines []string, receipt *outb
 			}
 			x.refused(reply)
 		case first+i > 0 && reply.Code/100 != 2:
-			to := x.envelope.Recipients[first+i-1].Address
-			receipt.Refused = append(receipt.Refused, outbound.Refusal{Address: to, Err: classify(reply, atRecipient)})
+			n := first + i - 1
+			err := x.overflow(classify(reply, atRecipient), n-len(receipt.Refused))
+			receipt.Refused = append(receipt.Refused, outbound.Refusal{Address: x.envelope.Recipients[n].Address, Err: err})
 		}
 	}
 	return refusal

@@ -15,6 +15,7 @@ type Transport struct {
 	settings tokenclient.Settings
 	broker   tokenclient.Broker
 	pool     *pool
+	bound    bound
 }
 
 var _ outbound.Transport = (*Transport)(nil)
@@ -66,7 +67,7 @@ func (t *Transport) Close() error {
 // transact runs one transaction and gives the connection back, or drops it.
 func (t *Transport) transact(ctx context.Context, c *conn, e mail.Envelope, b mail.Body) (outbound.Receipt, error) {
 	stop := context.AfterFunc(ctx, c.wire.Abort)
-	x := transaction{conn: c, config: t.config, envelope: e, body: b}
+	x := transaction{conn: c, config: t.config, envelope: e, body: b, bound: &t.bound}
 	receipt, err := x.run()
 	if !stop() && err == nil {
 		x.broken = true // it was answered, but the connection is gone
