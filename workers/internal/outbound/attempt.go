@@ -20,6 +20,7 @@ func (s *Sender) run(ctx, work context.Context, l *lane, j Job) (next []Job, err
 		return nil, nil
 	}
 	s.learn(work, l, err)
+	err = s.reached(l, err)
 	s.rest(l, err)
 	v := judge(s.Options, l.holds(err), j, receipt, err, time.Now())
 	if work.Err() != nil && err != nil && kindOf(err) == fault.Temporary {

@@ -50,8 +50,12 @@ func jitter(d time.Duration) time.Duration { return d - d/5 + rand.N(2*d/5+1) }
 
 // patience is how long err itself asks to wait; 0 = it does not say.
 func patience(err error) time.Duration {
+	var server errAway
 	var broker *tokenclient.Error
-	if errors.As(err, &broker) && broker.Wait > 0 {
+	switch {
+	case errors.As(err, &server):
+		return server.wait
+	case errors.As(err, &broker) && broker.Wait > 0:
 		return broker.Wait
 	}
 	return fault.After(err)

@@ -46,6 +46,7 @@ type lane struct {
 	running   int
 	retired   bool          // a newer lane has taken its place; the last job closes the transport
 	paused    time.Time     // no claims before
+	away      away          // its server
 	pace      time.Duration // how long an attempt takes; 0 = nobody knows yet
 	stuck     bool          // the last attempt ended with something that a person must mend
 }
@@ -337,7 +338,7 @@ func (s *Sender) pause(err error) time.Time {
 		return time.Time{}
 	case kindOf(err) == fault.Auth:
 		return time.Now().Add(max(s.Options.HumanRetry, patience(err)))
-	case kindOf(err) == fault.Throttled:
+	case kindOf(err) == fault.Throttled || isUnreachable(err):
 		return time.Now().Add(patience(err))
 	}
 	return time.Time{}

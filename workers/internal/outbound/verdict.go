@@ -86,6 +86,10 @@ func refused(o Options, hold bool, j Job, r Receipt, err error, now time.Time) V
 		if p := patience(err); p > 0 {
 			v.At = now.Add(p + jitter(p/10)) // not before, and not all at the same moment
 		}
+	case fault.Temporary:
+		if p := patience(err); p > 0 && isUnreachable(err) {
+			v.At = now.Add(p) // once the server is back, whatever was tried before is not to wait for hours
+		}
 	}
 	return v
 }

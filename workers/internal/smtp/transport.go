@@ -31,8 +31,17 @@ func New(c Config, s tokenclient.Settings, b tokenclient.Broker) (*Transport, er
 	return t, nil
 }
 
-// open dials and logs in; a refused token is replaced once.
+// open dials and logs in. Its errors are about the server, not about a message.
 func (t *Transport) open(ctx context.Context) (*conn, error) {
+	c, err := t.connect(ctx)
+	if err != nil {
+		return nil, outbound.Unreachable(err)
+	}
+	return c, nil
+}
+
+// connect dials and logs in; a refused token is replaced once.
+func (t *Transport) connect(ctx context.Context) (*conn, error) {
 	if t.settings.Endpoint.Mechanism == tokenclient.NoLogin {
 		return dial(ctx, t.config, t.settings.Endpoint, tokenclient.Token{})
 	}
