@@ -43,7 +43,7 @@ type session struct {
 // connect dials and logs in with one token. Nothing is retried here.
 func (s *Source) connect(ctx context.Context, tok tokenclient.Token) (*session, error) {
 	e := s.config.Settings.Endpoint
-	ctx, cancel := context.WithTimeout(ctx, e.ConnectTimeout)
+	ctx, cancel := wire.Within(ctx, e.ConnectTimeout)
 	defer cancel()
 	raw, err := wire.Dial(ctx, s.config.wire())
 	if err != nil {

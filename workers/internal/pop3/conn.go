@@ -33,7 +33,7 @@ const bufferSize = 64 << 10
 // connect dials and logs in with one token. Nothing is retried here.
 func (s *Source) connect(ctx context.Context, tok tokenclient.Token) (*session, error) {
 	e, options := s.config.Settings.Endpoint, s.config.wire()
-	ctx, cancel := context.WithTimeout(ctx, e.ConnectTimeout)
+	ctx, cancel := wire.Within(ctx, e.ConnectTimeout)
 	defer cancel()
 	raw, err := wire.Dial(ctx, options)
 	if err != nil {

@@ -80,7 +80,7 @@ func (s *session) fail(ctx context.Context, what string, err error) error {
 		s.abort()
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", what, ctx.Err())
+		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 	}
 	var known *fault.Error
 	if errors.As(err, &known) {

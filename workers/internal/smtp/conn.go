@@ -33,11 +33,8 @@ const defaultSilence = 5 * time.Minute
 
 // dial opens a connection up to where transactions may start. tok is zero if the server asks for none.
 func dial(ctx context.Context, cfg Config, e tokenclient.Endpoint, tok tokenclient.Token) (*conn, error) {
-	if e.ConnectTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, e.ConnectTimeout)
-		defer cancel()
-	}
+	ctx, cancel := wire.Within(ctx, e.ConnectTimeout)
+	defer cancel()
 	o := wire.To(e, cfg.Roots, cfg.Trace)
 	raw, err := wire.Dial(ctx, o)
 	if err != nil {
@@ -49,6 +46,9 @@ func dial(ctx context.Context, cfg Config, e tokenclient.Endpoint, tok tokenclie
 	c.token = tok
 	if err := c.open(ctx, cfg, e, o.Security); err != nil {
 		raw.Abort() // after a refused login some servers wait, others talk: nothing of it is of use
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // that the connection was closed tells nobody why
+		}
 		return nil, fmt.Errorf("%s: %w", o.Address(), err)
 	}
 	return c, nil

@@ -426,6 +426,16 @@ func TestRefusedInTheMiddle(t *testing.T) {
 	}
 }
 
+// A server that keeps us waiting longer than connect-timeout is called that, not a connection that somebody closed.
+func TestSlowGreeting(t *testing.T) {
+	s := serve(t, []step{{"greet", stall}})
+	s.set.Endpoint.ConnectTimeout = 50 * time.Millisecond
+	_, err := s.transport().Send(t.Context(), to(sales), hello)
+	if !hasReason(err, "CONNECT_TIMEOUT") || fault.Of(err) != fault.Temporary {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestCancelledInTheMiddle(t *testing.T) {
 	s := serve(t, with(opened(), []step{{"MAIL", stall}}))
 	ctx, cancel := context.WithCancel(t.Context())

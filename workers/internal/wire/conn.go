@@ -32,7 +32,7 @@ func wrap(raw net.Conn, o Options) *Conn { return &Conn{options: o, raw: raw, to
 func (c *Conn) StartTLS(ctx context.Context) error {
 	secured := tls.Client(c.raw, c.options.TLSConfig())
 	if err := secured.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("tls: %w", err)
+		return explain(fmt.Errorf("tls: %w", err), c.options.Host)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
