@@ -1,10 +1,13 @@
 package outbound_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
 )
@@ -33,6 +36,31 @@ func TestServerIsAway(t *testing.T) {
 		f.fails(nil)
 		after(6 * time.Minute)
 		empty(t, b.box)
+	})
+}
+
+// A server that lets two at a time begin gets two at a time, and hardly anybody waits for the third.
+func TestServerTakesFewer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFar()
+		var begun atomic.Int32
+		f.says(func(context.Context, string, mail.Envelope) (outbound.Receipt, error) {
+			defer begun.Add(-1)
+			if begun.Add(1) > 2 {
+				return outbound.Receipt{}, unreachable
+			}
+			time.Sleep(100 * time.Millisecond)
+			return outbound.Receipt{}, nil
+		})
+		b := run(t, &outboundtest.Memory{}, f, settings(support, 4))
+		for range 200 {
+			submit(t, b.box, support, ann)
+		}
+		after(20 * time.Second)
+		empty(t, b.box)
+		if offers, _ := f.counts(); offers > 210 {
+			t.Errorf("%d attempts at 200 messages", offers)
+		}
 	})
 }
 

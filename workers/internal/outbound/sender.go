@@ -259,7 +259,7 @@ func (l *lane) limit() int {
 	if b, ok := l.transport.(Bounded); ok {
 		limit = min(limit, b.Parallel())
 	}
-	return limit
+	return l.away.narrow(limit, time.Now())
 }
 
 // start runs a claimed job, and those that follow it until ctx ends; see follow.
