@@ -89,6 +89,7 @@ type Status struct {
 	Accepted   time.Time
 	Attempts   int
 	Next       time.Time // next attempt; zero = none planned
+	Place      string    // where it stands in the order of List: for ListAfter. It never changes, and is opaque
 	Recipients []RecipientStatus
 }
 
@@ -105,6 +106,8 @@ var (
 	ErrLost = errors.New("the claim was lost")
 	// ErrNone says that there is no such message, or that all of its recipients have it.
 	ErrNone = errors.New("there is no such message in the outbox; what was sent leaves it")
+	// ErrPlace says that a list cannot be continued there.
+	ErrPlace = errors.New("this is no place in the outbox's list: begin again without one")
 	// ErrClaimed says that the message is being sent.
 	ErrClaimed = errors.New("the message is being sent right now: try again when that has ended")
 )
@@ -131,8 +134,12 @@ type Outbox interface {
 	SettleAndClaim(ctx context.Context, j Job, v Verdict, limit int, ttl time.Duration) (next []Job, err error)
 	// Next is when the next unclaimed job of these mailboxes is due; zero = there is none.
 	Next(ctx context.Context, mailboxes []string) (time.Time, error)
-	// List returns at most max messages that are not sent, the oldest first; mailbox "" = all.
+	// List returns at most max messages that are not sent, in the order in which they were first taken; mailbox "" = all.
 	List(ctx context.Context, mailbox string, max int) ([]Status, error)
+	// ListAfter goes on behind a Status.Place, whatever became of its message; "" = from the beginning. Fewer than max are the
+	// last. Who takes page after page meets everything once that was there all the time, and nothing twice. ErrPlace: this
+	// Outbox gave no such place.
+	ListAfter(ctx context.Context, mailbox, place string, max int) ([]Status, error)
 	// Backlogs counts what waits, of every mailbox where anything does, in any order. It is asked every few seconds, and
 	// must be cheap however much waits.
 	Backlogs(ctx context.Context) ([]Backlog, error)

@@ -339,24 +339,33 @@ func (m *Memory) Next(_ context.Context, mailboxes []string) (time.Time, error) 
 }
 
 // List implements outbound.Outbox.
-func (m *Memory) List(_ context.Context, mailbox string, most int) ([]outbound.Status, error) {
+func (m *Memory) List(ctx context.Context, mailbox string, most int) ([]outbound.Status, error) {
+	return m.ListAfter(ctx, mailbox, "", most)
+}
+
+// ListAfter implements outbound.Outbox. A message's place is its id, a number that grows.
+func (m *Memory) ListAfter(_ context.Context, mailbox, place string, most int) ([]outbound.Status, error) {
+	after, err := strconv.ParseUint(cmp.Or(place, "0"), 10, 32)
+	if err != nil {
+		return nil, outbound.ErrPlace
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lapse(time.Now())
 	var all []outbound.Status
 	for _, e := range m.entries {
-		if mailbox == "" || mailbox == e.submission.Mailbox {
+		id, _ := strconv.ParseUint(e.id, 10, 32)
+		if id > after && (mailbox == "" || mailbox == e.submission.Mailbox) {
 			all = append(all, e.status())
 		}
 	}
-	slices.SortStableFunc(all, func(a, b outbound.Status) int { return cmp.Compare(a.Accepted.UnixNano(), b.Accepted.UnixNano()) })
 	return all[:min(most, len(all))], nil
 }
 
 func (e *entry) status() outbound.Status {
 	return outbound.Status{
 		ID: e.id, Mailbox: e.submission.Mailbox, From: e.submission.Envelope.From, Size: int64(len(e.body)),
-		Accepted: e.accepted, Attempts: e.attempts, Next: e.next, Recipients: slices.Clone(e.recipients),
+		Accepted: e.accepted, Attempts: e.attempts, Next: e.next, Place: e.id, Recipients: slices.Clone(e.recipients),
 	}
 }
 

@@ -85,6 +85,9 @@ func Outbox(t *testing.T, fresh func(t *testing.T) (open func(t *testing.T) outb
 		"what is being sent is left alone":         claimedIsLeftAlone,
 		"signals":                                  signals,
 		"lists by mailbox and number":              lists,
+		"page by page":                             pages,
+		"pages while mail comes and goes":          pagesWhileItChanges,
+		"a place that is none":                     noPlace,
 		"what waits is counted":                    backlogs,
 		"what leaves is not counted":               backlogsShrink,
 	} {

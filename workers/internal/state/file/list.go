@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,9 +57,21 @@ func (s outbox) Backlogs(ctx context.Context) ([]outbound.Backlog, error) {
 	return all, rows.Err()
 }
 
-// List implements outbound.Outbox. Ids grow with time.
+// List implements outbound.Outbox.
 func (s outbox) List(ctx context.Context, mailbox string, most int) ([]outbound.Status, error) {
-	return list(ctx, s.read, "? IN ('', mailbox)", mailbox, most)
+	return s.ListAfter(ctx, mailbox, "", most)
+}
+
+// ListAfter implements outbound.Outbox. Ids grow with time and are never given again, so a message's place is its id.
+func (s outbox) ListAfter(ctx context.Context, mailbox, place string, most int) ([]outbound.Status, error) {
+	after := int64(0)
+	if place != "" {
+		var err error
+		if after, err = strconv.ParseInt(place, 10, 64); err != nil || after < 1 {
+			return nil, outbound.ErrPlace
+		}
+	}
+	return list(ctx, s.read, "id > ? AND ? IN ('', mailbox)", most, after, mailbox)
 }
 
 // Get implements outbound.Outbox.
@@ -74,7 +87,7 @@ type querier interface {
 }
 
 func get(ctx context.Context, q querier, id string) (outbound.Status, error) {
-	found, err := list(ctx, q, "CAST(id AS TEXT) = ?", id, 1)
+	found, err := list(ctx, q, "CAST(id AS TEXT) = ?", 1, id)
 	if err != nil {
 		return outbound.Status{}, err
 	}
@@ -84,11 +97,11 @@ func get(ctx context.Context, q querier, id string) (outbound.Status, error) {
 	return found[0], nil
 }
 
-func list(ctx context.Context, q querier, where, what string, most int) ([]outbound.Status, error) {
+func list(ctx context.Context, q querier, where string, most int, args ...any) ([]outbound.Status, error) {
 	rows, err := q.QueryContext(ctx, `SELECT m.id, m.mailbox, m.envelope, m.size, m.accepted, m.attempts,
 			CASE WHEN m.claim IS NULL THEN m.next END, r.address, r.state, r.reason, r.changed
 		FROM (SELECT * FROM messages WHERE `+where+` ORDER BY id LIMIT ?) m JOIN recipients r ON r.message = m.id
-		ORDER BY m.id, r.position`, what, most)
+		ORDER BY m.id, r.position`, append(args, most)...)
 	if err != nil {
 		return nil, fmt.Errorf("list messages: %w", err)
 	}
@@ -118,6 +131,6 @@ func scan(rows *sql.Rows) (m outbound.Status, r outbound.RecipientStatus, err er
 	if err = json.Unmarshal([]byte(envelope), &e); err != nil {
 		return m, r, err
 	}
-	m.From, m.Accepted, m.Next, r.Changed = e.From, moment(accepted), moment(next), moment(changed)
+	m.Place, m.From, m.Accepted, m.Next, r.Changed = m.ID, e.From, moment(accepted), moment(next), moment(changed)
 	return m, r, nil
 }

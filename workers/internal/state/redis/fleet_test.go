@@ -140,7 +140,7 @@ func TestLostBytes(t *testing.T) {
 	defer s.Close()
 	m := letter("a", "r")
 	o := outbox{s}
-	if _, err := o.addJob(t.Context(), m, newID(), 17, 1); !errors.Is(err, errHoles) {
+	if _, err := o.addJob(t.Context(), m, newID(m.Mailbox), 17, 1); !errors.Is(err, errHoles) {
 		t.Fatalf("added without its bytes: %v", err)
 	}
 	mustAdd(t, s, m)

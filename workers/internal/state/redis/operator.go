@@ -34,22 +34,16 @@ func (s outbox) Requested(ctx context.Context, mailbox, request string) (string,
 
 // look asks a script for one message.
 func (s outbox) look(ctx context.Context, script *redis.Script, id string) (outbound.Status, error) {
-	found := outbound.Status{}
-	err := s.eachBox(ctx, func(mailbox string) (bool, error) {
-		answer, err := script.Run(ctx, s.client, boxKeys(mailbox), boxPrefix(mailbox), id).Slice()
-		if err != nil || len(answer) == 0 {
-			return false, err
+	answers, err := s.ask(ctx, script, id)
+	for _, a := range answers {
+		if found, _ := a.Slice(); len(found) > 0 {
+			return readStatus(found)
 		}
-		e, err := readEntry(answer, 7)
-		if err == nil {
-			found, err = e.status()
-		}
-		return true, err
-	})
-	if err != nil {
-		return outbound.Status{}, fmt.Errorf("read message %s: %w", id, err)
 	}
-	return found, nil
+	if err == nil {
+		err = outbound.ErrNone
+	}
+	return outbound.Status{}, fmt.Errorf("read message %s: %w", id, err)
 }
 
 // Retry implements outbound.Outbox.
@@ -69,27 +63,38 @@ func (s outbox) Drop(ctx context.Context, id string) error {
 	return nil
 }
 
-// operate runs a script on the mailbox that has the message.
+// operate runs a script on the outbox that has the message.
 func (s outbox) operate(ctx context.Context, script *redis.Script, id string) error {
-	return s.eachBox(ctx, func(mailbox string) (bool, error) {
-		answer, err := script.Run(ctx, s.client, boxKeys(mailbox), boxPrefix(mailbox), id).Text()
-		if err == nil && answer == "claimed" {
-			err = outbound.ErrClaimed
+	answers, err := s.ask(ctx, script, id)
+	for _, a := range answers {
+		switch text, _ := a.Text(); text {
+		case "ok":
+			return nil
+		case "claimed":
+			return outbound.ErrClaimed
 		}
-		return answer == "ok", err
-	})
+	}
+	if err == nil {
+		err = outbound.ErrNone
+	}
+	return err
 }
 
-// eachBox asks one mailbox after the other until one has the message; an id does not say whose it is. ErrNone: none has.
-func (s outbox) eachBox(ctx context.Context, ask func(mailbox string) (found bool, err error)) error {
+// ask runs a script about a message on the outbox that its id names, or on all of them if it names none: at most one has it.
+func (s outbox) ask(ctx context.Context, script *redis.Script, id string) ([]*redis.Cmd, error) {
+	if !validID(id) {
+		return nil, nil
+	}
+	if b, named := boxIn(id); named {
+		return s.runAll(ctx, script, []run{{b, []any{id}}})
+	}
 	boxes, err := s.client.SMembers(ctx, mailboxes).Result()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, m := range boxes {
-		if found, err := ask(m); found || err != nil {
-			return err
-		}
+	runs := make([]run, len(boxes))
+	for i, m := range boxes {
+		runs[i] = run{boxOf(m), []any{id}}
 	}
-	return outbound.ErrNone
+	return s.runAll(ctx, script, runs)
 }

@@ -3,7 +3,6 @@ package redis
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,18 +29,24 @@ const (
 
 type outbox struct{ *Store }
 
-// boxPrefix begins the keys of a mailbox's outbox.
-func boxPrefix(mailbox string) string { return prefix + "{m:" + tag(mailbox) + "}:" }
+// box is a mailbox's outbox, by the tag of the mailbox.
+type box string
 
-func boxKeys(mailbox string) []string {
-	p := boxPrefix(mailbox)
+func boxOf(mailbox string) box { return box(tag(mailbox)) }
+
+// prefix begins its keys.
+func (b box) prefix() string { return prefix + "{m:" + string(b) + "}:" }
+
+func (b box) keys() []string {
+	p := b.prefix()
 	return []string{p + "due", p + "claimed", p + "all"}
 }
 
-func bodyKey(mailbox, id string) string { return boxPrefix(mailbox) + "body:" + id }
+func boxPrefix(mailbox string) string { return boxOf(mailbox).prefix() }
 
-// newID sorts by time, so that of two messages that are due at the same moment the older one goes first.
-func newID() string { return fmt.Sprintf("%014x%s", time.Now().UnixMicro(), rand.Text()[:8]) }
+func boxKeys(mailbox string) []string { return boxOf(mailbox).keys() }
+
+func bodyKey(mailbox, id string) string { return boxPrefix(mailbox) + "body:" + id }
 
 var (
 	errNobody = fault.Newf(fault.Permanent, "the message has no recipients")
@@ -55,7 +60,7 @@ func (s outbox) Add(ctx context.Context, m outbound.Submission) (string, error) 
 	if len(m.Envelope.Recipients) == 0 {
 		return "", errNobody
 	}
-	id := newID()
+	id := newID(m.Mailbox)
 	size, chunks, err := s.storeBody(ctx, bodyKey(m.Mailbox, id), m.Body)
 	if err != nil {
 		s.dropBody(m.Mailbox, id)

@@ -3,6 +3,7 @@
 --   request (1 if it has one), recipients: JSON list of {a = address, s = state, r = reason, c = changed}
 -- States are those of outbound.State. Times are microseconds; they travel as strings, because JSON numbers would lose digits.
 
+-- all orders what is not sent by when it was first taken; that never changes, so a list can be taken page by page.
 -- waiting orders those that will be tried by when they were accepted. Workers of before do not keep it: what should not be in
 -- it is removed when it is met, and what is missing will be sent one day.
 
@@ -201,15 +202,43 @@ local function backlog()
   return {micros(count), micros(first), micros(looked), micros(people), micros(bytes)}
 end
 
-local function status(id)
-  return {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'next', 'claim'),
-    redis.call('HGET', job(id), 'recipients')}
+-- Whether an id comes before another one of the same moment. Lua's < would go by the server's locale.
+local function before(a, b)
+  for i = 1, math.min(#a, #b) do
+    if a:byte(i) ~= b:byte(i) then return a:byte(i) < b:byte(i) end
+  end
+  return #a < #b
 end
 
--- ARGV: prefix, most. Answers {id, fields} of the oldest messages.
+-- ARGV: prefix, most, moment and id behind which to begin ('' = at the beginning).
+-- Answers a flat list of ids and the moments at which they were taken: the first of those who come after, by moment and id.
+local function places()
+  local moment, most = ARGV[3], tonumber(ARGV[2])
+  if moment == '' then moment = '-inf' end
+  local same = moment == '-inf' and 0 or #redis.call('ZRANGEBYSCORE', all, moment, moment)
+  local some = redis.call('ZRANGEBYSCORE', all, moment, '+inf', 'WITHSCORES', 'LIMIT', 0, most + same)
+  local found = {}
+  for i = 1, #some, 2 do
+    local id, at = some[i], micros(some[i + 1])
+    if (at ~= moment or before(ARGV[4], id)) and #found < 2 * most then
+      found[#found + 1], found[#found + 2] = id, at
+    end
+  end
+  return found
+end
+
+local function status(id)
+  local taken = redis.call('ZSCORE', all, id)
+  return {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'next', 'claim'),
+    redis.call('HGET', job(id), 'recipients'), taken and micros(taken) or ''}
+end
+
+-- ARGV: prefix, ids. Answers {id, fields} of those that are still there.
 local function list()
   local found = {}
-  for i, id in ipairs(redis.call('ZRANGE', all, 0, tonumber(ARGV[2]) - 1)) do found[i] = status(id) end
+  for i = 2, #ARGV do
+    if redis.call('ZSCORE', all, ARGV[i]) then found[#found + 1] = status(ARGV[i]) end
+  end
   return found
 end
 
@@ -245,7 +274,6 @@ local function retry()
   keep(id, list)
   redis.call('HSET', job(id), 'accepted', micros(now), 'next', micros(now), 'attempts', 0, 'doubt', '0')
   redis.call('ZADD', due, micros(now), id)
-  redis.call('ZADD', all, micros(now), id)
   redis.call('ZADD', waiting, micros(now), id)
   return answer
 end
