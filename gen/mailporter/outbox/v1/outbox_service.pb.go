@@ -753,8 +753,13 @@ type ListSubmissionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of this mailbox only; empty: of all.
 	Mailbox string `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
-	// At most so many, 1,000 at most; 0: 100.
-	Max           int32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
+	// What page_size was called before: used if that is 0.
+	Max int32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
+	// Most messages in the answer, 1,000 at most; 0: 100.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before, with the same mailbox; empty: the first page. Tokens do not end, but one that another
+	// list gave is refused: INVALID_ARGUMENT, PAGE_TOKEN_INVALID.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -803,13 +808,29 @@ func (x *ListSubmissionsRequest) GetMax() int32 {
 	return 0
 }
 
-// ListSubmissionsResponse is the oldest messages.
+func (x *ListSubmissionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSubmissionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListSubmissionsResponse is one page.
 type ListSubmissionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The oldest first.
+	// In the order in which they were first taken.
 	Submissions []*Submission `protobuf:"bytes,1,rep,name=submissions,proto3" json:"submissions,omitempty"`
 	// There are more than these.
-	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// For the next page; empty: this was the last.
+	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -856,6 +877,13 @@ func (x *ListSubmissionsResponse) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *ListSubmissionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 var File_mailporter_outbox_v1_outbox_service_proto protoreflect.FileDescriptor
@@ -916,13 +944,17 @@ const file_mailporter_outbox_v1_outbox_service_proto_rawDesc = "" +
 	"\x15GetSubmissionResponse\x12@\n" +
 	"\n" +
 	"submission\x18\x01 \x01(\v2 .mailporter.outbox.v1.SubmissionR\n" +
-	"submission\"D\n" +
+	"submission\"\x80\x01\n" +
 	"\x16ListSubmissionsRequest\x12\x18\n" +
 	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x10\n" +
-	"\x03max\x18\x02 \x01(\x05R\x03max\"q\n" +
+	"\x03max\x18\x02 \x01(\x05R\x03max\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"\x99\x01\n" +
 	"\x17ListSubmissionsResponse\x12B\n" +
 	"\vsubmissions\x18\x01 \x03(\v2 .mailporter.outbox.v1.SubmissionR\vsubmissions\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more*\xd9\x01\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken*\xd9\x01\n" +
 	"\x0eRecipientState\x12\x1f\n" +
 	"\x1bRECIPIENT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16RECIPIENT_STATE_QUEUED\x10\x01\x12\x1b\n" +

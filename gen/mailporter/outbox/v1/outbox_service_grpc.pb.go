@@ -43,6 +43,7 @@ type OutboxServiceClient interface {
 	// as its sender.
 	GetSubmission(ctx context.Context, in *GetSubmissionRequest, opts ...grpc.CallOption) (*GetSubmissionResponse, error)
 	// ListSubmissions lists what is not sent yet and what is dead, the oldest first: messages whose senders the caller may use.
+	// Page after page it names everything once that is there all the time, whatever comes, goes or is tried anew meanwhile.
 	ListSubmissions(ctx context.Context, in *ListSubmissionsRequest, opts ...grpc.CallOption) (*ListSubmissionsResponse, error)
 }
 
@@ -106,6 +107,7 @@ type OutboxServiceServer interface {
 	// as its sender.
 	GetSubmission(context.Context, *GetSubmissionRequest) (*GetSubmissionResponse, error)
 	// ListSubmissions lists what is not sent yet and what is dead, the oldest first: messages whose senders the caller may use.
+	// Page after page it names everything once that is there all the time, whatever comes, goes or is tried anew meanwhile.
 	ListSubmissions(context.Context, *ListSubmissionsRequest) (*ListSubmissionsResponse, error)
 	mustEmbedUnimplementedOutboxServiceServer()
 }

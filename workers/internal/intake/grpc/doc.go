@@ -42,5 +42,5 @@ type Outbox interface {
 	Requested(ctx context.Context, mailbox, request string) (id string, err error)
 	Get(ctx context.Context, id string) (outbound.Status, error)
 	Sent(ctx context.Context, id string) (outbound.Status, error)
-	List(ctx context.Context, mailbox string, max int) ([]outbound.Status, error)
+	ListAfter(ctx context.Context, mailbox, place string, max int) ([]outbound.Status, error)
 }

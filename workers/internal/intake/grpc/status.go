@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,52 +39,6 @@ func (s *Server) GetSubmission(ctx context.Context, req *outboxv1.GetSubmissionR
 // concerns says whether a submitter may know how a message stands: if he might have sent it himself.
 func concerns(by intake.Submitter, m outbound.Status) bool {
 	return by.MaySend(cmp.Or(m.From, m.Mailbox))
-}
-
-const (
-	usualList   = 100
-	longestList = 1000
-)
-
-// ListSubmissions implements outboxv1.OutboxServiceServer.
-func (s *Server) ListSubmissions(ctx context.Context, req *outboxv1.ListSubmissionsRequest) (*outboxv1.ListSubmissionsResponse, error) {
-	by, err := s.caller(ctx)
-	if err != nil {
-		return nil, err
-	}
-	most := int(cmp.Or(req.GetMax(), usualList))
-	if most < 0 || most > longestList {
-		return nil, invalid("MAX_INVALID", "max is 1 to 1000", "")
-	}
-	mailbox := req.GetMailbox()
-	if name, _ := s.senders.Sends(mailbox, mailbox); name != "" {
-		mailbox = name // as the outbox writes it
-	}
-	all, err := s.list(ctx, by, mailbox, most+1)
-	if err != nil {
-		return nil, s.fromOutbox(ctx, "list messages", err)
-	}
-	answer := &outboxv1.ListSubmissionsResponse{More: len(all) > most}
-	for _, m := range all[:min(most, len(all))] {
-		answer.Submissions = append(answer.Submissions, toSubmission(m))
-	}
-	return answer, nil
-}
-
-// list is at most so many messages that concern the caller. The Outbox counts those of others too, so it is asked for more until
-// there are enough or no others.
-func (s *Server) list(ctx context.Context, by intake.Submitter, mailbox string, most int) ([]outbound.Status, error) {
-	for asked := most; ; asked *= 4 {
-		all, err := s.outbox.List(ctx, mailbox, asked)
-		if err != nil {
-			return nil, err
-		}
-		whole := len(all) < asked
-		all = slices.DeleteFunc(all, func(m outbound.Status) bool { return !concerns(by, m) })
-		if whole || len(all) >= most {
-			return all[:min(most, len(all))], nil
-		}
-	}
 }
 
 // states are what callers see of outbound's.
