@@ -84,9 +84,8 @@ func outboxList(o *office) *cobra.Command {
 			if err := errors.Join(oneOf("state", state, append(recipientStates, "")), oneOf("output", o.output, outputs)); err != nil {
 				return err
 			}
-			query := url.Values{"max": {"10000"}, "mailbox": {mailbox}}
-			all := []message{}
-			if err := o.ask(c.Context(), http.MethodGet, "/outbox?"+query.Encode(), &all); err != nil {
+			all, err := o.messages(c.Context(), mailbox)
+			if err != nil {
 				return err
 			}
 			if err := o.printOutbox(c.OutOrStdout(), inState(all, state), limit); err != nil || o.output == "json" {
@@ -175,14 +174,38 @@ func (o *office) ids(c *cobra.Command, _ []string, _ string) ([]string, cobra.Sh
 	return ids, cobra.ShellCompDirectiveNoFileComp
 }
 
+// mostAtOnce is how many messages are asked for at a time.
+const mostAtOnce = 1000
+
+// messages are all that a mailbox has not sent, or all mailboxes if it is empty.
+func (o *office) messages(ctx context.Context, mailbox string) ([]message, error) {
+	all := []message{}
+	query := "?" + url.Values{"max": {strconv.Itoa(mostAtOnce)}, "mailbox": {mailbox}}.Encode()
+	for query != "" {
+		var some []message
+		next, err := o.fetch(ctx, http.MethodGet, "/outbox"+query, &some)
+		if err != nil {
+			return nil, err
+		}
+		all, query = append(all, some...), next
+	}
+	return all, nil
+}
+
 // ask sends a request to the worker and reads its answer into out.
 func (o *office) ask(ctx context.Context, method, path string, out any) error {
+	_, err := o.fetch(ctx, method, path, out)
+	return err
+}
+
+// fetch is ask; next is the query of the next page.
+func (o *office) fetch(ctx context.Context, method, path string, out any) (next string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	if err := (page{method, path, "outbox", "a worker that sends"}).ask(ctx, o.worker, out); err != nil {
-		return &wrongError{fmt.Errorf("--worker %s: %w", o.worker, err)}
+	if next, err = (page{method, path, "outbox", "a worker that sends"}).fetch(ctx, o.worker, out); err != nil {
+		return "", &wrongError{fmt.Errorf("--worker %s: %w", o.worker, err)}
 	}
-	return nil
+	return next, nil
 }
 
 func (o *office) printOutbox(w io.Writer, all []message, limit int) error {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,11 +30,10 @@ func (w *sender) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/mailboxes":
 		_, _ = rw.Write([]byte(w.mailboxes))
 	case r.URL.Path == "/outbox":
-		var list []message
-		for _, id := range []string{"7", "8", "9", "10", "11"} {
-			if mailbox := r.FormValue("mailbox"); mailbox == "" || mailbox == w.all[id].Mailbox {
-				list = append(list, w.all[id])
-			}
+		list := w.list(r.FormValue("mailbox"), r.FormValue("after"))
+		if len(list) > 2 { // though more were asked for
+			list = list[:2]
+			rw.Header().Set("Link", "<?"+url.Values{"after": {list[1].ID}, "mailbox": {r.FormValue("mailbox")}}.Encode()+`>; rel="next"`)
 		}
 		_ = json.NewEncoder(rw).Encode(list)
 	case !known:
@@ -45,6 +46,16 @@ func (w *sender) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.changed = append(w.changed, r.Method+" "+id+" "+verb)
 		rw.WriteHeader(http.StatusNoContent)
 	}
+}
+
+func (w *sender) list(mailbox, after string) (list []message) {
+	ids := []string{"7", "8", "9", "10", "11"}
+	for _, id := range ids[slices.Index(ids, after)+1:] {
+		if mailbox == "" || mailbox == w.all[id].Mailbox {
+			list = append(list, w.all[id])
+		}
+	}
+	return list
 }
 
 // sending starts a worker with a message in each state.

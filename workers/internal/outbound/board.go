@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,7 +214,8 @@ type listedRecipient struct {
 }
 
 // Listing answers with the messages that are not sent, the oldest first, as JSON: at most max (100; at most 10,000) of
-// one mailbox, or of all. The board, which may be nil, says which of them wait for their mailbox.
+// one mailbox, or of all. A page that is full has a Link (RFC 8288) to the next one. The board, which may be nil, says which of
+// them wait for their mailbox.
 func Listing(o Outbox, b *Board) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		most, err := strconv.Atoi(cmp.Or(r.FormValue("max"), "100"))
@@ -220,10 +223,17 @@ func Listing(o Outbox, b *Board) http.Handler {
 			http.Error(w, "max: a number from 1 to 10000", http.StatusBadRequest)
 			return
 		}
-		all, err := o.List(r.Context(), r.FormValue("mailbox"), most)
-		if err != nil {
+		all, err := o.ListAfter(r.Context(), r.FormValue("mailbox"), r.FormValue("after"), most)
+		switch {
+		case errors.Is(err, ErrPlace):
+			http.Error(w, "after: "+ErrPlace.Error(), http.StatusBadRequest)
+			return
+		case err != nil:
 			http.Error(w, "the outbox cannot be read: "+oneLine(err), http.StatusServiceUnavailable)
 			return
+		case len(all) == most:
+			next := url.Values{"after": {all[most-1].Place}, "mailbox": {r.FormValue("mailbox")}, "max": {strconv.Itoa(most)}}
+			w.Header().Set("Link", "<?"+next.Encode()+`>; rel="next"`)
 		}
 		writeJSON(w, toListed(all, b))
 	})

@@ -111,6 +111,36 @@ func TestOnlyOperatorsChange(t *testing.T) {
 }
 
 // TestListingSaysWhatMailWaitsFor: a message that nobody offered yet waits for its mailbox.
+// TestListingByPages follows the links from page to page.
+func TestListingByPages(t *testing.T) {
+	o := newOffice()
+	for range 5 {
+		submit(t, o.box, support, ann)
+	}
+	submit(t, o.box, sales, ann)
+	var ids []string
+	pages := 0
+	for link := "?max=2&mailbox=" + support; link != ""; pages++ {
+		r := httptest.NewRequest("GET", "/outbox"+link, nil)
+		w := httptest.NewRecorder()
+		o.ServeHTTP(w, r)
+		var page []struct{ ID string }
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || w.Code != 200 {
+			t.Fatalf("%d, %v: %s", w.Code, err, w.Body)
+		}
+		for _, m := range page {
+			ids = append(ids, m.ID)
+		}
+		link, _, _ = strings.Cut(strings.TrimPrefix(w.Header().Get("Link"), "<"), ">; rel=\"next\"")
+	}
+	if got := strings.Join(ids, " "); got != "1 2 3 4 5" || pages != 3 {
+		t.Errorf("%s on %d pages", got, pages)
+	}
+	if code, body := o.ask("GET", "/outbox?after=x", nil); code != 400 || !strings.Contains(body, "begin again") {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
 func TestListingSaysWhatMailWaitsFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		box := &outboundtest.Memory{}
