@@ -33,10 +33,11 @@ type Outcome struct {
 // Notice is what one report tells: the same of one message's recipients, without those who did not ask.
 type Notice struct {
 	Action     Action
-	Job        Job // as it was claimed
+	Job        Job    // as it was claimed
+	Through    string // the mailbox that sends the report
 	Recipients []Outcome
 	Attempted  time.Time // the last attempt
-	Until      time.Time // when a delayed message is given up
+	Until      time.Time // when a delayed message is given up; zero: not while its mailbox waits
 }
 
 // ID is the same for the same notice, whoever makes it and how often.
@@ -76,13 +77,16 @@ func asks(to mail.Recipient, event string) bool {
 
 // notices lists what a verdict gives reason to tell. Nothing is told of who may have the message: nobody knows, and an
 // operator or the next attempt finds out.
-func notices(o Options, j Job, r Receipt, v Verdict, now time.Time) []Notice {
+func notices(o Options, through string, j Job, r Receipt, v Verdict, now time.Time) []Notice {
 	if j.Envelope.From == "" {
 		return nil // RFC 5321 section 4.5.5: reports come without a return path, and are not reported on
 	}
 	var all []Notice
 	add := func(a Action, event string, those []Failure) {
-		n := Notice{Action: a, Job: j, Recipients: outcomes(j, event, those), Attempted: now, Until: j.Accepted.Add(o.GiveUp)}
+		n := Notice{Action: a, Job: j, Through: through, Recipients: outcomes(j, event, those), Attempted: now}
+		if !v.Free {
+			n.Until = j.Accepted.Add(o.GiveUp)
+		}
 		if len(n.Recipients) > 0 {
 			all = append(all, n)
 		}
@@ -91,7 +95,7 @@ func notices(o Options, j Job, r Receipt, v Verdict, now time.Time) []Notice {
 	if !r.Reports {
 		add(Relayed, success, nobodyFailed(v.Sent))
 	}
-	if late(o, j, v, now) {
+	if late(o, j, v, now) && (!v.Free || through != j.Mailbox) { // what keeps the whole mailbox waiting would keep its report waiting, too
 		add(Delayed, delay, v.Later)
 	}
 	return all
@@ -124,11 +128,34 @@ func outcomes(j Job, event string, those []Failure) []Outcome {
 // nobody tried in all that time is near its end, and that will be told.
 const lateness = 6 * 24 * time.Hour
 
-// late says whether the message has waited for so long that its sender should know. Of what keeps the whole mailbox waiting
-// nothing is told: it would keep the reports waiting as well.
+// late says whether the message has waited for so long that its sender should know.
 func late(o Options, j Job, v Verdict, now time.Time) bool {
 	over := now.Sub(j.Accepted) - o.DelayAfter
-	return o.DelayAfter > 0 && over >= 0 && over < lateness && !v.Doubt && !v.Held && !v.Free
+	return o.DelayAfter > 0 && over >= 0 && over < lateness && !v.Doubt && !v.Held
+}
+
+// through is the mailbox that sends the reports about a mailbox's mail: that mailbox, unless ReportsThrough is one that mail is
+// sent from here. Reports that wait for a mailbox nobody serves would never leave.
+func (s *Sender) through(mailbox string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.reporting(); l != nil {
+		return l.settings.Mailbox
+	}
+	return mailbox
+}
+
+// reporting is the lane of ReportsThrough, nil if there is none; s.mu is held.
+func (s *Sender) reporting() *lane {
+	if s.ReportsThrough == "" {
+		return nil
+	}
+	for mailbox, l := range s.lanes {
+		if strings.EqualFold(mailbox, s.ReportsThrough) && l.broken == nil {
+			return l
+		}
+	}
+	return nil
 }
 
 // tell files the reports that a verdict calls for. It comes before Settle: a worker that dies in between files them once
@@ -138,10 +165,11 @@ func (s *Sender) tell(ctx context.Context, j Job, r Receipt, v Verdict) {
 	if s.Reporter == nil {
 		return
 	}
+	stopped := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Options.Claim/6)
 	defer cancel()
-	for _, n := range notices(s.Options, j, r, v, time.Now()) {
-		if s.told.has(n) {
+	for _, n := range notices(s.Options, s.through(j.Mailbox), j, r, v, time.Now()) {
+		if s.told.has(n) || stopped && n.Action == Delayed { // an attempt that this worker broke off says nothing about the mailbox
 			continue
 		}
 		log := s.Log.With("mailbox", j.Mailbox, "id", j.ID, "action", n.Action, "recipients", len(n.Recipients))
@@ -215,5 +243,5 @@ func (s *Sender) file(ctx context.Context, n Notice, original mail.Body) (id str
 	for i := range envelope.Recipients {
 		envelope.Recipients[i].Notify = never
 	}
-	return s.Outbox.Add(ctx, Submission{Mailbox: n.Job.Mailbox, Envelope: envelope, Body: bytes.NewReader(message), Request: n.ID()})
+	return s.Outbox.Add(ctx, Submission{Mailbox: n.Through, Envelope: envelope, Body: bytes.NewReader(message), Request: n.ID()})
 }

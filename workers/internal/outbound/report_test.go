@@ -42,7 +42,7 @@ func (p *press) Report(n outbound.Notice, original mail.Body) (mail.Envelope, []
 		return mail.Envelope{}, nil, err
 	}
 	p.told = append(p.told, n)
-	return mail.Envelope{From: n.Job.Mailbox, Recipients: []mail.Recipient{{Address: support}}}, []byte("Subject: report\r\n\r\n"), nil
+	return mail.Envelope{From: n.Through, Recipients: []mail.Recipient{{Address: support}}}, []byte("Subject: report\r\n\r\n"), nil
 }
 
 func readable(b mail.Body) error {
@@ -305,4 +305,54 @@ func TestLostBytesAreReported(t *testing.T) {
 			t.Errorf("told %q, %d without the message", got, p.without)
 		}
 	})
+}
+
+// TestReportsThroughAnotherMailbox: while a mailbox waits as a whole, its senders hear of it through the one that reports go
+// through; where nobody sends from that one, reports go as if it were not named.
+func TestReportsThroughAnotherMailbox(t *testing.T) {
+	frozen, full := fault.Newf(fault.Auth, "frozen"), no(451, "later")
+	for name, tc := range map[string]struct {
+		through string
+		err     error
+		want    []string
+		from    string // who sends the report
+		end     bool   // the report says until when the message is tried
+	}{
+		"the mailbox waits":          {"Sales@Contoso.Example", frozen, []string{"delayed " + ann}, sales, false},
+		"the message waits":          {sales, full, []string{"delayed " + ann + " 4.0.0"}, sales, true},
+		"refused":                    {sales, no(550, "5.1.1 who"), []string{"failed " + ann + " 5.1.1"}, sales, true},
+		"not served, mailbox waits":  {"nobody@contoso.example", frozen, nil, "", false},
+		"not served, message waits":  {"nobody@contoso.example", full, []string{"delayed " + ann + " 4.0.0"}, support, true},
+		"the one that waits reports": {support, frozen, nil, "", false},
+		"no other one is named":      {"", frozen, nil, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				f, p, box := newFar(), &press{}, &outboundtest.Memory{}
+				var mu sync.Mutex
+				var from []string
+				f.says(func(_ context.Context, mailbox string, e mail.Envelope) (outbound.Receipt, error) {
+					if e.Recipients[0].Address == ann {
+						return outbound.Receipt{}, tc.err
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					from = append(from, mailbox)
+					return outbound.Receipt{}, nil
+				})
+				s := &outbound.Sender{Protocol: "SMTP", Outbox: box, Log: quiet, Reporter: p, ReportsThrough: tc.through, Options: outbound.Options{DelayAfter: 4 * time.Hour}}
+				start(t, s, box, f, settings(support, 3), settings(sales, 3))
+				hand(t, box, support, mail.Recipient{Address: ann})
+				after(20 * time.Hour)
+				if got := p.words(); !slices.Equal(got, tc.want) {
+					t.Fatalf("told %q, want %q", got, tc.want)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if len(from) != len(tc.want) || len(from) > 0 && (from[0] != tc.from || p.told[0].Until.IsZero() == tc.end) {
+					t.Errorf("sent from %q, want %s; tried until %v", from, tc.from, p.told)
+				}
+			})
+		})
+	}
 }

@@ -24,10 +24,13 @@ type Sender struct {
 	SentItems func(tokenclient.Settings) (SentFinder, error)
 	Ledger    Ledger   // counts what is sent; nil = nobody counts
 	Reporter  Reporter // writes what senders are told; nil = nothing
-	Options   Options
-	Log       *slog.Logger
-	Metrics   *Metrics // may be nil
-	Board     *Board   // may be nil
+	// ReportsThrough is the mailbox that sends all reports, in any case; empty, or none that mail is sent from here: each goes
+	// through the mailbox of its message, and none is made of what keeps all of that mailbox waiting.
+	ReportsThrough string
+	Options        Options
+	Log            *slog.Logger
+	Metrics        *Metrics // may be nil
+	Board          *Board   // may be nil
 
 	mu    sync.Mutex
 	lanes map[string]*lane
@@ -69,6 +72,10 @@ func (s *Sender) Set(all []tokenclient.Settings) {
 			s.retire(old)
 		}
 		s.forget(mailbox)
+	}
+	if s.Reporter != nil && s.ReportsThrough != "" && len(all) > 0 && s.reporting() == nil {
+		s.Log.Warn("no mail is sent from the mailbox that reports are to go through; they go through the mailboxes of their messages",
+			"mailbox", s.ReportsThrough, "protocol", s.Protocol, "remedy", "name one in reports.through that the broker shows to this worker")
 	}
 	s.wake()
 }

@@ -111,10 +111,13 @@ func (w *sending) sender() *outbound.Sender {
 		Transport: func(s tokenclient.Settings) (outbound.Transport, error) { return w.Transport(w.config, w.broker, s) },
 		SentItems: w.sentItems,
 		Reporter:  w.reporter(),
-		Options:   outbound.Options{GiveUp: w.config.Retry.GiveUp, DelayAfter: w.config.Reports.DelayAfter},
-		Log:       w.frame.Log,
-		Metrics:   outbound.NewMetrics(w.frame.Metrics, w.outbox),
-		Board:     w.board,
+
+		ReportsThrough: w.config.Reports.Through,
+
+		Options: outbound.Options{GiveUp: w.config.Retry.GiveUp, DelayAfter: w.config.Reports.DelayAfter},
+		Log:     w.frame.Log,
+		Metrics: outbound.NewMetrics(w.frame.Metrics, w.outbox),
+		Board:   w.board,
 	}
 	w.frame.Metrics.MustRegister(s.Waiting())
 	return s

@@ -60,7 +60,7 @@ func recipient(n outbound.Notice, to outbound.Outcome) []field {
 		all = append(all, field{"Diagnostic-Code", "x-mailporter; " + line(to.Reason)})
 	}
 	all = append(all, field{"Last-Attempt-Date", date(n.Attempted)})
-	if n.Action == outbound.Delayed {
+	if n.Action == outbound.Delayed && !n.Until.IsZero() {
 		all = append(all, field{"Will-Retry-Until", date(n.Until)})
 	}
 	return all

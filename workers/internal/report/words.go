@@ -34,6 +34,9 @@ var became = map[outbound.Action]string{
 func ending(n outbound.Notice) string {
 	switch n.Action {
 	case outbound.Delayed:
+		if n.Until.IsZero() {
+			return "It goes out once that mailbox can send again.\nThere is no need to send it again.\n"
+		}
 		return fmt.Sprintf("It is tried again until %s.\nThere is no need to send it again.\n", date(n.Until))
 	case outbound.Relayed:
 		return "That server does not confirm deliveries: there will be no further word unless it fails.\n"

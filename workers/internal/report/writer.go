@@ -14,7 +14,7 @@ import (
 	"mailporter/workers/internal/outbound"
 )
 
-// Writer writes reports in a mailbox's name.
+// Writer writes reports, each in the name of the mailbox that sends it.
 type Writer struct {
 	Hostname string // of the machine that reports
 	To       string // the address that gets all reports; empty: each goes to the return path of its message
@@ -31,8 +31,8 @@ func (w Writer) Report(n outbound.Notice, body mail.Body) (mail.Envelope, []byte
 	}
 	to := cmp.Or(w.To, n.Job.Envelope.From)
 	e := mail.Envelope{
-		From: n.Job.Mailbox, Recipients: []mail.Recipient{{Address: to}},
-		EightBit: o.encoding == eightBit, UTF8: !ascii(to) || !ascii(n.Job.Mailbox),
+		From: n.Through, Recipients: []mail.Recipient{{Address: to}},
+		EightBit: o.encoding == eightBit, UTF8: !ascii(to) || !ascii(n.Through),
 	}
 	message, err := w.compose(n, to, o)
 	return e, message, err
@@ -80,7 +80,7 @@ var subjects = map[outbound.Action]string{outbound.Failed: "Failure", outbound.D
 
 func (w Writer) header(n outbound.Notice, to string, o original, boundary string) []field {
 	all := []field{
-		{"From", phrase(w.Name) + "<" + line(n.Job.Mailbox) + ">"},
+		{"From", phrase(w.Name) + "<" + line(n.Through) + ">"},
 		{"To", "<" + line(to) + ">"},
 		{"Subject", "Delivery Status Notification (" + subjects[n.Action] + ")"},
 		{"Date", date(n.Attempted)},

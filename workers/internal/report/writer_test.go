@@ -34,7 +34,7 @@ var (
 // notice is of a message to people of whom the same became.
 func notice(a outbound.Action, people ...outbound.Outcome) outbound.Notice {
 	return outbound.Notice{
-		Action: a, Attempted: accepted.Add(time.Minute), Until: accepted.AddDate(0, 0, 5), Recipients: people,
+		Action: a, Through: support, Attempted: accepted.Add(time.Minute), Until: accepted.AddDate(0, 0, 5), Recipients: people,
 		Job: outbound.Job{ID: "17", Mailbox: support, Accepted: accepted, Envelope: mail.Envelope{From: "orders@contoso.example"}},
 	}
 }
@@ -377,4 +377,28 @@ func FuzzReport(f *testing.F) {
 			t.Errorf("recipients %v", r.Recipients)
 		}
 	})
+}
+
+// TestThroughAnotherMailbox: who sends the report is not who sent the message, and a mailbox that waits gives no end.
+func TestThroughAnotherMailbox(t *testing.T) {
+	n := notice(outbound.Delayed, outbound.Outcome{
+		Recipient: mail.Recipient{Address: "ann@elsewhere.example"}, Failure: outbound.Failure{Reason: "the secret has expired"},
+	})
+	n.Through, n.Until = "postmaster@contoso.example", time.Time{}
+	e, message := write(t, writer, n, letter)
+	r, err := reporttest.Parse(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.From != n.Through || r.Header.Get("From") != `"Mail Delivery System" <postmaster@contoso.example>` || e.Recipients[0].Address != "orders@contoso.example" {
+		t.Errorf("%+v, %v", e, r.Header)
+	}
+	if to := r.Recipients[0]; to.Get("Will-Retry-Until") != "" || to.Get("Action") != "delayed" || to.Get("Status") != "4.0.0" {
+		t.Errorf("%v", to)
+	}
+	for _, words := range []string{"for support@contoso.example", "once that mailbox can send again", "the secret has expired"} {
+		if !bytes.Contains(message, []byte(words)) {
+			t.Errorf("it does not say %q:\n%s", words, message)
+		}
+	}
 }

@@ -111,6 +111,7 @@ func TestComplaints(t *testing.T) {
 		"reports to nobody":     {Outbound, "reports: {delay-after: '01:00:00'}", `1:10: reports.to: is missing; write sender, an address, or none`},
 		"reports to no address": {Outbound, "reports: {to: postmaster}", `1:15: reports.to: "postmaster" is no address; write sender, an address, or none`},
 		"reports to a name":     {Outbound, "reports: {to: 'Post <p@x.example>'}", `reports.to: "Post <p@x.example>" is no address`},
+		"reports through none":  {Outbound, "reports: {to: sender, through: postmaster}", `1:32: reports.through: "postmaster" is no address; write the address of a mailbox that this worker sends from`},
 		"delay-after":           {Outbound, "reports: {to: sender, delay-after: 4h}", `1:36: reports.delay-after: "4h" is not a time of the form hh:mm:ss`},
 		"reports of fetchers":   {Inbound, fetching + "reports: {to: sender}", `4:10: reports: is for workers that send mail; remove it from this file`},
 		"give-up":               {Outbound, "retry: {give-up: 5d}", `1:18: retry.give-up: "5d" is not a time of the form hh:mm:ss`},

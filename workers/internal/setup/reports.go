@@ -12,6 +12,7 @@ import (
 type Reports struct {
 	Wanted     bool
 	Address    string        // gets all of them; empty: each goes to the sender of its message
+	Through    string        // the mailbox that sends them; empty: each goes through that of its message
 	Name       string        // what reports call their sender
 	DelayAfter time.Duration // age of a waiting message at which that is told; 0 = never
 }
@@ -26,13 +27,21 @@ func readReports(root *config.Map) Reports {
 	}
 	const remedy = "write sender, an address, or none"
 	to := m.Require("to", remedy)
-	r := Reports{Wanted: to != "none", Name: m.Text("name", "Mail Delivery System"), DelayAfter: m.Clock("delay-after", defaultDelay, 0, 30*24*time.Hour)}
+	r := Reports{Wanted: to != "none", Through: m.Text("through", ""), Name: m.Text("name", "Mail Delivery System"), DelayAfter: m.Clock("delay-after", defaultDelay, 0, 30*24*time.Hour)}
 	if to != "none" && to != "sender" {
 		r.Address = to
 	}
-	if a, err := mail.ParseAddress(r.Address); r.Address != "" && (err != nil || a.Address != r.Address) {
+	if r.Address != "" && !isAddress(r.Address) {
 		m.Complain("to", fmt.Sprintf("%q is no address", to), remedy)
+	}
+	if r.Through != "" && !isAddress(r.Through) {
+		m.Complain("through", fmt.Sprintf("%q is no address", r.Through), "write the address of a mailbox that this worker sends from")
 	}
 	m.Done()
 	return r
+}
+
+func isAddress(s string) bool {
+	a, err := mail.ParseAddress(s)
+	return err == nil && a.Address == s
 }

@@ -227,6 +227,7 @@ func TestReports(t *testing.T) {
 		"reports: {to: none}":                 {Name: name, DelayAfter: 4 * time.Hour},
 		"reports: {to: sender}":               {Wanted: true, Name: name, DelayAfter: 4 * time.Hour},
 		"reports: {to: postmaster@x.example}": {Wanted: true, Name: name, Address: "postmaster@x.example", DelayAfter: 4 * time.Hour},
+		"reports: {to: sender, through: post@x.example}":             {Wanted: true, Name: name, Through: "post@x.example", DelayAfter: 4 * time.Hour},
 		"reports: {to: sender, delay-after: '00:00:00', name: Post}": {Wanted: true, Name: "Post"},
 	} {
 		if c := mustLoad(t, folder(t), sending+text, Outbound); c.Reports != want {
