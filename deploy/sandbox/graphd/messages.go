@@ -3,6 +3,8 @@ package graphd
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"mime"
 	"net/http"
 	"net/mail"
 	"net/url"
@@ -39,9 +41,12 @@ func (c *call) messageJSON(f mailstore.Folder, m *mailstore.Message, fields []st
 		"receivedDateTime": m.Received.UTC().Format(time.RFC3339), "createdDateTime": m.Received.UTC().Format(time.RFC3339), "isRead": m.Has(`\Seen`), "isDraft": m.Has(`\Draft`),
 		"parentFolderId": idOfFolder(f),
 	}
-	if len(fields) == 0 || slices.Contains(fields, "internetMessageId") || slices.Contains(fields, "subject") {
+	if wantsAny(fields, "internetMessageId", "subject") {
 		id, subject := headers(m)
 		all["internetMessageId"], all["subject"] = id, subject
+	}
+	if wantsAny(fields, "from", "toRecipients", "ccRecipients", "bccRecipients") {
+		maps.Copy(all, correspondents(m))
 	}
 	out := map[string]any{"@odata.etag": fmt.Sprintf(`W/"%d-%s"`, m.UID, strings.Join(m.Flags, "")), "id": c.idOf(f, m)}
 	for k, v := range all {
@@ -50,6 +55,36 @@ func (c *call) messageJSON(f mailstore.Folder, m *mailstore.Message, fields []st
 		}
 	}
 	return out
+}
+
+// wantsAny says whether $select, if there is one, names one of the properties.
+func wantsAny(fields []string, some ...string) bool {
+	return len(fields) == 0 || slices.ContainsFunc(some, func(p string) bool { return slices.Contains(fields, p) })
+}
+
+// correspondents are those whom the header names; what cannot be read names nobody.
+func correspondents(m *mailstore.Message) map[string]any {
+	raw, err := m.Raw()
+	if err != nil {
+		return nil
+	}
+	all := map[string]any{}
+	for property, field := range map[string]string{"toRecipients": "To", "ccRecipients": "Cc", "bccRecipients": "Bcc"} {
+		list := []any{}
+		names, _ := named(raw, field)
+		for _, a := range names {
+			list = append(list, correspondent(a))
+		}
+		all[property] = list
+	}
+	if from, _ := named(raw, "From"); len(from) > 0 {
+		all["from"] = correspondent(from[0])
+	}
+	return all
+}
+
+func correspondent(address string) map[string]any {
+	return map[string]any{"emailAddress": map[string]string{"name": address, "address": address}}
 }
 
 // headers are those that Graph shows as properties; a message without a readable header has none.
@@ -62,7 +97,11 @@ func headers(m *mailstore.Message) (id, subject string) {
 	if err != nil {
 		return "", ""
 	}
-	return msg.Header.Get("Message-Id"), msg.Header.Get("Subject")
+	subject = msg.Header.Get("Subject")
+	if decoded, err := new(mime.WordDecoder).DecodeHeader(subject); err == nil {
+		subject = decoded
+	}
+	return msg.Header.Get("Message-Id"), subject
 }
 
 func selected(q url.Values) []string {

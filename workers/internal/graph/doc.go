@@ -15,7 +15,8 @@
 //
 // A Transport sends in two steps: a draft of MIME (POST .../messages, base64), then POST .../messages/{id}/send, answered 202.
 //
-//   - The draft's immutable id is that of the copy in Sent Items: isDraft tells after a lost answer what became of it.
+//   - The draft's immutable id is that of the copy in Sent Items: isDraft tells after a lost answer what became of it. A draft
+//     whose making got no answer is known by what it is (stray.go).
 //   - Recipients come from To, Cc and Bcc. The envelope's others become Bcc by PATCH; whom To and Cc name in excess would get it,
 //     so the message is refused (recipients.go). Exchange writes the mailbox into From unless from is set on the draft.
 //   - A request takes about 4 MB: what is larger is taken apart into a draft of JSON and attachments (rebuild.go), those of 3 MB

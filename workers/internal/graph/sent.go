@@ -71,9 +71,12 @@ func (s *SentItems) FindSent(ctx context.Context, messageID string, since time.T
 // mostCopies is how many messages of one id are looked at.
 const mostCopies = "50"
 
-// sentQuery asks for an id; OData doubles an apostrophe within a string.
+// quote is a string as OData writes it: an apostrophe within is doubled.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// sentQuery asks for an id.
 func sentQuery(messageID string) string {
 	return url.Values{
-		"$filter": {"internetMessageId eq '" + strings.ReplaceAll(messageID, "'", "''") + "'"}, "$select": {"createdDateTime"}, "$top": {mostCopies},
+		"$filter": {"internetMessageId eq " + quote(messageID)}, "$select": {"createdDateTime"}, "$top": {mostCopies},
 	}.Encode()
 }

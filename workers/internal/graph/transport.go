@@ -26,8 +26,9 @@ type Transport struct {
 }
 
 var (
-	_ outbound.Drafter = (*Transport)(nil)
-	_ outbound.Bounded = (*Transport)(nil)
+	_ outbound.Drafter     = (*Transport)(nil)
+	_ outbound.DraftFinder = (*Transport)(nil)
+	_ outbound.Bounded     = (*Transport)(nil)
 )
 
 // NewTransport makes the Transport of a mailbox; it does not connect yet. The error joins all complaints about s.
@@ -73,14 +74,23 @@ func (c Config) checkOutbound() error {
 	return errors.Join(errs...)
 }
 
-// call makes a request when there is room for it; v gets the answer, nil: it is of no interest.
-func (t *Transport) call(ctx context.Context, r request, v any) error {
+// slot waits for room for a request.
+func (t *Transport) slot(ctx context.Context) (release func(), err error) {
 	select {
 	case t.slots <- struct{}{}:
+		return func() { <-t.slots }, nil
 	case <-ctx.Done():
-		return fault.New(fault.Temporary, context.Cause(ctx))
+		return nil, fault.New(fault.Temporary, context.Cause(ctx))
 	}
-	defer func() { <-t.slots }()
+}
+
+// call makes a request when there is room for it; v gets the answer, nil: it is of no interest.
+func (t *Transport) call(ctx context.Context, r request, v any) error {
+	release, err := t.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if !r.final {
 		return person(t.read(ctx, r, v))
 	}

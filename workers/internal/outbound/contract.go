@@ -199,6 +199,13 @@ type Drafter interface {
 	Look(ctx context.Context, draft string) (Fate, error)
 }
 
+// A DraftFinder is a Drafter that can find a draft whose making got no answer, or of which a worker that died told nobody.
+type DraftFinder interface {
+	// FindDraft names a draft of this very message that was made at since or later by the provider's clock and was not sent;
+	// empty: there is none that is surely one. It changes nothing. It is asked before a message is drafted again, not for each.
+	FindDraft(ctx context.Context, e mail.Envelope, b mail.Body, since time.Time) (draft string, err error)
+}
+
 // Fate is what became of a draft.
 type Fate int
 

@@ -25,14 +25,29 @@ func (s *Sender) inTwoSteps(ctx context.Context, d Drafter, l *lane, j *Job, b m
 		s.mark(*j, true)
 	}
 	if draft == "" {
-		if draft, err = d.Draft(ctx, j.Envelope, b); err != nil {
+		if draft, err = s.draft(ctx, d, *j, b); err != nil {
 			return err
-		}
-		if err := s.Outbox.Drafted(ctx, *j, draft); err != nil {
-			return fmt.Errorf("remember the draft: %w", err) // it stays behind unsent; the next attempt makes another one
 		}
 	}
 	return d.SendDraft(ctx, draft)
+}
+
+// draft puts the message into the mailbox, unless an earlier attempt did that heard no answer, and remembers it.
+func (s *Sender) draft(ctx context.Context, d Drafter, j Job, b mail.Body) (draft string, err error) {
+	if f, ok := d.(DraftFinder); ok && j.Draft == "" && j.Attempts > 0 {
+		if draft, err = f.FindDraft(ctx, j.Envelope, b, j.Accepted); err != nil {
+			return "", err
+		}
+	}
+	if draft == "" {
+		if draft, err = d.Draft(ctx, j.Envelope, b); err != nil {
+			return "", err
+		}
+	}
+	if err := s.Outbox.Drafted(ctx, j, draft); err != nil {
+		return "", fmt.Errorf("remember the draft: %w", err) // it stays behind unsent, for the next attempt to find
+	}
+	return draft, nil
 }
 
 // earlier tells what became of an earlier attempt's draft. Without one nothing was sent, whatever happened: a draft is

@@ -212,3 +212,53 @@ func TestARefusalAfterTheDraftIsFinal(t *testing.T) {
 		}
 	})
 }
+
+// finder is a desk whose server can be asked for drafts.
+type finder struct {
+	drafter
+	found string // what FindDraft says
+	asked *int
+}
+
+// Draft makes a draft, of which the first answer is lost.
+func (f finder) Draft(ctx context.Context, e mail.Envelope, b mail.Body) (string, error) {
+	id, err := f.drafter.Draft(ctx, e, b)
+	if id == "draft-1" {
+		return "", reply(fault.Temporary, "the link broke")
+	}
+	return id, err
+}
+
+func (f finder) FindDraft(_ context.Context, e mail.Envelope, b mail.Body, since time.Time) (string, error) {
+	*f.asked++
+	if len(e.Recipients) != 2 || since.IsZero() || readable(b) != nil {
+		return "", errors.New("this is no message")
+	}
+	return f.found, nil
+}
+
+// TestStrayDraft: a draft whose answer was lost is sent in place of a second one, where it is found. Nobody looks for the drafts
+// of a first attempt.
+func TestStrayDraft(t *testing.T) {
+	for name, tc := range map[string]struct {
+		found   string
+		drafted int
+	}{"found": {"draft-1", 1}, "not found": {"", 2}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				d, box, asked := &desk{drafts: map[string]outbound.Fate{}}, &outboundtest.Memory{}, 0
+				s := &outbound.Sender{Protocol: "GRAPH", Outbox: box, Log: quiet,
+					Transport: func(tokenclient.Settings) (outbound.Transport, error) {
+						return finder{drafter{d}, tc.found, &asked}, nil
+					}}
+				s.Set([]tokenclient.Settings{settings(support, 1)})
+				send(t, s)
+				submit(t, box, support, ann, bob)
+				after(time.Hour)
+				if d.sent != 1 || d.drafted != tc.drafted || asked != 1 || len(box.States()) != 0 {
+					t.Errorf("drafted %d, sent %d, looked %d times; %v", d.drafted, d.sent, asked, box.States())
+				}
+			})
+		})
+	}
+}

@@ -19,6 +19,7 @@ type outcome struct {
 	marked   int // of those, told of
 	altered  int // arrived, and are not what was handed in
 	repeated int // were taken without an answer, so that their submitter handed them in again
+	drafts   int // lie among the drafts of the mailbox that sends, though nothing waits any more
 }
 
 func (o *outcome) add(p outcome) {
@@ -30,6 +31,7 @@ func (o *outcome) add(p outcome) {
 	o.marked += p.marked
 	o.altered += p.altered
 	o.repeated += p.repeated
+	o.drafts += p.drafts
 }
 
 // result is what became of everything.
@@ -148,7 +150,11 @@ func (s *sweep) look() (result, error) {
 	}
 	r := result{rows: s.Rows(), of: map[string]outcome{}}
 	for _, one := range r.rows {
-		r.of[one.Address] = outcome{hits: s.hits[one.Address]}
+		drafts, err := s.drafts(one.Address)
+		if err != nil {
+			return r, err
+		}
+		r.of[one.Address] = outcome{hits: s.hits[one.Address], drafts: drafts}
 	}
 	for _, p := range protocols {
 		told, err := s.marks(p.Name)
@@ -159,6 +165,13 @@ func (s *sweep) look() (result, error) {
 	}
 	r.alien = found.alien(s.ledger.list())
 	return r, nil
+}
+
+// drafts counts what lies among a mailbox's drafts.
+func (s *sweep) drafts(mailbox string) (int, error) {
+	store := s.provider.Store()
+	f, err := store.Folder(mailbox, store.Used(mailbox, mailstore.UseDrafts))
+	return len(f.Messages), err
 }
 
 // count adds what became of a protocol's submissions.

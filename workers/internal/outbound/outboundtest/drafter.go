@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 )
 
@@ -57,6 +59,7 @@ func Drafter(t *testing.T, fresh func(t *testing.T) *DraftServer) {
 		{"a draft never reaches the server", draftRequestLost},
 		{"a draft is refused for good", draftRefused},
 		{"the answer to sending is lost", sendAnswerLost},
+		{"a draft whose answer was lost is found", draftFound},
 		{"sending never reaches the server", sendRequestLost},
 		{"sending is refused for good", sendRefused},
 		{"somebody removed the draft", draftRemoved},
@@ -179,6 +182,34 @@ func draftAnswerLost(t *testing.T, s *DraftServer, d outbound.Drafter) {
 	s.arrived(t, s.To[0])
 	s.send(t, d, id)
 	s.arrived(t, s.To[0], text(s.Server, "x"))
+}
+
+// draftFound: of a draft whose answer was lost nobody knows the name, but it is found, and sent once.
+func draftFound(t *testing.T, s *DraftServer, d outbound.Drafter) {
+	f, ok := d.(outbound.DraftFinder)
+	if !ok {
+		return // it finds its own while it drafts: see draftAnswerLost
+	}
+	began := time.Now()
+	e, b := envelope(s.Server, s.To[0]), mail.Bytes("Message-ID: <lost@test.example>\r\nFrom: <"+s.From+">\r\nTo: <"+s.To[0]+">\r\nSubject: x\r\n\r\nx\r\n")
+	find := func(want bool) string {
+		t.Helper()
+		id, err := f.FindDraft(t.Context(), e, b, began)
+		if err != nil || (id != "") != want {
+			t.Fatalf("found %q, %v", id, err)
+		}
+		return id
+	}
+	find(false)
+	s.Spoil(t, Drafting, AnswerLost)
+	_, err := d.Draft(t.Context(), e, b)
+	s.mustFail(t, "draft", err, fault.Temporary)
+	s.mustHold(t, 1)
+	id := find(true)
+	s.send(t, d, id)
+	s.mustHold(t, 0)
+	s.arrived(t, s.To[0], b)
+	find(false) // it is no draft any more
 }
 
 func draftRequestLost(t *testing.T, s *DraftServer, d outbound.Drafter) {
