@@ -114,12 +114,12 @@ func (s *session) expireAt(t time.Time) {
 }
 
 func (s *session) expire() {
+	s.server.count(func(st *Stats) { st.Expired++ }) // before the client can see it
 	s.mu.Lock()
 	s.expired = true
 	busy := s.busy
 	close(s.ended)
 	s.mu.Unlock()
-	s.server.count(func(st *Stats) { st.Expired++ })
 	if !busy {
 		_ = s.imap.Bye(expiredText) // the client may be gone by now
 	}
