@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"mailporter/workers/internal/redact"
 )
 
 // MailboxStatus is how sending from one mailbox stands, for people.
@@ -165,8 +167,11 @@ func (s *MailboxStatus) fail(err error) {
 		since = s.Problem.Since
 	}
 	reason, remedy := why(err)
-	s.Problem = &Problem{Kind: kindOf(err).String(), Reason: reason, Remedy: remedy, Text: oneLine(err), Since: since}
+	s.Problem = &Problem{Kind: kindOf(err).String(), Reason: reason, Remedy: remedy, Text: s.public(err), Since: since}
 }
+
+// public is an error without correspondents: the page is open to whoever may collect metrics.
+func (s *MailboxStatus) public(err error) string { return redact.Text(oneLine(err), s.Mailbox) }
 
 // paused are the mailboxes from which nothing is sent now.
 func (b *Board) paused(now time.Time) map[string]MailboxStatus {

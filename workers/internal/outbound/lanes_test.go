@@ -2,6 +2,10 @@ package outbound_test
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"mailporter/kit/tokenclient"
+	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
@@ -72,4 +77,27 @@ func TestWhoIsGoneIsForgotten(t *testing.T) {
 			t.Errorf("%d gauges of it are left, %v", n, err)
 		}
 	})
+}
+
+// TestTheStatusPageNamesNoCorrespondents: servers do, in their replies.
+func TestTheStatusPageNamesNoCorrespondents(t *testing.T) {
+	for name, err := range map[string]error{
+		"a refusal":  reply(fault.Permanent, "550 5.1.1 <"+ann+"> no such user; sent by "+support),
+		"a throttle": &fault.Error{Kind: fault.Throttled, After: time.Hour, Err: errors.New("452 4.5.3 too many messages to " + ann + " from " + support)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				box, f := &outboundtest.Memory{}, newFar()
+				f.fails(err)
+				b := run(t, box, f, settings(support, 1))
+				submit(t, box, support, ann)
+				after(time.Second)
+				w := httptest.NewRecorder()
+				b.Board.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/mailboxes", nil))
+				if page := w.Body.String(); strings.Contains(page, ann) || strings.Count(page, "[address]") == 0 || !strings.Contains(page, "from "+support) && !strings.Contains(page, "by "+support) {
+					t.Error(page)
+				}
+			})
+		})
+	}
 }

@@ -2,8 +2,10 @@ package outbound
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 )
 
 // Operate adds the outbox's pages to an admin server: what waits and why, and what an operator may do about it.
@@ -12,16 +14,18 @@ import (
 //	GET /outbox/{id}         one of them
 //	POST /outbox/{id}/retry  tries it again now
 //	DELETE /outbox/{id}      removes it
+//
+// They name correspondents, so all of them are for this machine only.
 func Operate(handle func(pattern string, h http.Handler), o Outbox, b *Board) {
-	handle("GET /outbox", Listing(o, b))
-	handle("GET /outbox/{id}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handle("GET /outbox", hereOnly(Listing(o, b)))
+	handle("GET /outbox/{id}", hereOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m, err := o.Get(r.Context(), r.PathValue("id"))
 		if err != nil {
 			refuse(w, err)
 			return
 		}
 		writeJSON(w, toListed([]Status{m}, b)[0])
-	}))
+	})))
 	change := func(do func(*http.Request) error) http.Handler {
 		return operatorsOnly(func(w http.ResponseWriter, r *http.Request) {
 			if err := do(r); err != nil {
@@ -39,19 +43,41 @@ func Operate(handle func(pattern string, h http.Handler), o Outbox, b *Board) {
 // not allow it, so a page that somebody looks at on the same machine cannot drop mail.
 const OperatorHeader = "Mailporter-Operator"
 
-// operatorsOnly lets requests from this machine through: the admin server is often open to whatever collects metrics.
-func operatorsOnly(h http.HandlerFunc) http.Handler {
+// hereOnly lets requests from this machine through: the admin server is often open to whatever collects metrics. A name in
+// place of an address is a page in a browser on this machine, whose site has that name lead here (DNS rebinding): to such a
+// page, whatever it asks for is its own.
+func hereOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from, err := netip.ParseAddrPort(r.RemoteAddr)
 		switch {
 		case err != nil || !from.Addr().Unmap().IsLoopback():
-			http.Error(w, "changes are taken from this machine only: run brokerctl beside the worker, or through kubectl port-forward", http.StatusForbidden)
-		case r.Header.Get(OperatorHeader) == "":
-			http.Error(w, "the header "+OperatorHeader+" is missing: use brokerctl outbox", http.StatusForbidden)
+			http.Error(w, "the outbox is shown to this machine only: run brokerctl beside the worker, or through kubectl port-forward", http.StatusForbidden)
+		case !isAddress(r.Host):
+			http.Error(w, "the outbox is shown under an address, not under a name: give brokerctl 127.0.0.1 or localhost", http.StatusForbidden)
 		default:
-			h(w, r)
+			h.ServeHTTP(w, r)
 		}
 	})
+}
+
+// isAddress says whether a Host, with a port or without, is an IP address or localhost.
+func isAddress(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || strings.EqualFold(host, "localhost")
+}
+
+// operatorsOnly lets requests through that no page in a browser sends.
+func operatorsOnly(h http.HandlerFunc) http.Handler {
+	return hereOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(OperatorHeader) == "" {
+			http.Error(w, "the header "+OperatorHeader+" is missing: use brokerctl outbox", http.StatusForbidden)
+			return
+		}
+		h(w, r)
+	}))
 }
 
 func refuse(w http.ResponseWriter, err error) {

@@ -27,7 +27,7 @@ func newOffice() office {
 // ask sends a request as brokerctl does, changed by with.
 func (o office) ask(method, path string, with func(*http.Request)) (int, string) {
 	r := httptest.NewRequest(method, path, nil)
-	r.RemoteAddr = "127.0.0.1:4711"
+	r.RemoteAddr, r.Host = "127.0.0.1:4711", "127.0.0.1:9092"
 	r.Header.Set(outbound.OperatorHeader, "test")
 	if with != nil {
 		with(r)
@@ -87,30 +87,53 @@ func TestOperateLeavesAloneWhatIsBeingSent(t *testing.T) {
 	}
 }
 
-// TestOnlyOperatorsChange: neither another machine nor a page in somebody's browser drops mail.
+// TestOnlyOperatorsChange: neither another machine nor a page in somebody's browser drops mail, or sees who writes to whom.
 func TestOnlyOperatorsChange(t *testing.T) {
 	o := newOffice()
 	submit(t, o.box, support, ann)
-	for name, with := range map[string]func(*http.Request){
-		"another machine": func(r *http.Request) { r.RemoteAddr = "192.0.2.7:4711" },
-		"a browser":       func(r *http.Request) { r.Header.Del(outbound.OperatorHeader) },
-		"nobody":          func(r *http.Request) { r.RemoteAddr = "" },
+	for name, c := range map[string]struct {
+		with func(*http.Request)
+		sees bool
+	}{
+		"brokerctl":                    {nil, true},
+		"another machine":              {func(r *http.Request) { r.RemoteAddr = "192.0.2.7:4711" }, false},
+		"a browser":                    {func(r *http.Request) { r.Header.Del(outbound.OperatorHeader) }, true},
+		"a site whose name leads here": {func(r *http.Request) { r.Host = "rebound.example:9092" }, false},
+		"a name, IPv6":                 {func(r *http.Request) { r.RemoteAddr, r.Host = "[::1]:4711", "rebound.example" }, false},
+		"nobody":                       {func(r *http.Request) { r.RemoteAddr = "" }, false},
 	} {
+		for _, page := range []string{"/outbox", "/outbox/1"} {
+			if code, body := o.ask("GET", page, c.with); (code == http.StatusOK) != c.sees || strings.Contains(body, ann) != c.sees {
+				t.Errorf("%s, %s: %d %s", name, page, code, body)
+			}
+		}
+		if c.with == nil {
+			continue
+		}
 		for _, r := range [][2]string{{"POST", "/outbox/1/retry"}, {"DELETE", "/outbox/1"}} {
-			if code, body := o.ask(r[0], r[1], with); code != http.StatusForbidden || !strings.Contains(body, "brokerctl") {
+			if code, body := o.ask(r[0], r[1], c.with); code != http.StatusForbidden || !strings.Contains(body, "brokerctl") {
 				t.Errorf("%s, %v: %d %s", name, r, code, body)
 			}
 		}
-	}
-	if code, _ := o.ask("GET", "/outbox", func(r *http.Request) { r.RemoteAddr = "192.0.2.7:4711" }); code != http.StatusOK {
-		t.Errorf("looking is allowed: %d", code)
 	}
 	if o.box.States()[outbound.Queued] != 1 {
 		t.Error("the message is gone")
 	}
 }
 
-// TestListingSaysWhatMailWaitsFor: a message that nobody offered yet waits for its mailbox.
+// TestAddressesOfTheOffice: localhost and addresses of either kind, with a port or without.
+func TestAddressesOfTheOffice(t *testing.T) {
+	o := newOffice()
+	for host, want := range map[string]int{
+		"127.0.0.1:9092": 200, "127.0.0.1": 200, "[::1]:9092": 200, "[::1]": 200, "localhost:9092": 200, "LOCALHOST": 200,
+		"": 403, "localhost.example:9092": 403, "127.0.0.1.example": 403, "worker": 403,
+	} {
+		if code, _ := o.ask("GET", "/outbox", func(r *http.Request) { r.Host = host }); code != want {
+			t.Errorf("%q: %d, want %d", host, code, want)
+		}
+	}
+}
+
 // TestListingByPages follows the links from page to page.
 func TestListingByPages(t *testing.T) {
 	o := newOffice()
@@ -121,7 +144,8 @@ func TestListingByPages(t *testing.T) {
 	var ids []string
 	pages := 0
 	for link := "?max=2&mailbox=" + support; link != ""; pages++ {
-		r := httptest.NewRequest("GET", "/outbox"+link, nil)
+		r := httptest.NewRequest("GET", "http://127.0.0.1/outbox"+link, nil)
+		r.RemoteAddr = "127.0.0.1:4711"
 		w := httptest.NewRecorder()
 		o.ServeHTTP(w, r)
 		var page []struct{ ID string }
@@ -141,6 +165,7 @@ func TestListingByPages(t *testing.T) {
 	}
 }
 
+// TestListingSaysWhatMailWaitsFor: a message that nobody offered yet waits for its mailbox.
 func TestListingSaysWhatMailWaitsFor(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		box := &outboundtest.Memory{}
@@ -151,10 +176,9 @@ func TestListingSaysWhatMailWaitsFor(t *testing.T) {
 			submit(t, box, support, ann)
 		}
 		after(30 * time.Second)
-		w := httptest.NewRecorder()
-		mux.ServeHTTP(w, httptest.NewRequest("GET", "/outbox", nil))
+		_, page := office{mux, box}.ask("GET", "/outbox", nil)
 		var all []map[string]any
-		if err := json.Unmarshal(w.Body.Bytes(), &all); err != nil || len(all) != 10 {
+		if err := json.Unmarshal([]byte(page), &all); err != nil || len(all) != 10 {
 			t.Fatalf("%d messages, %v", len(all), err)
 		}
 		for _, m := range all {

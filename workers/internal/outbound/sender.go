@@ -319,7 +319,7 @@ func (s *Sender) rest(l *lane, err error) {
 	defer s.mu.Unlock()
 	if until.After(l.paused) {
 		l.paused = until
-		s.Board.change(l.settings.Mailbox, func(m *MailboxStatus) { m.PausedUntil, m.Because = until, oneLine(err) })
+		s.Board.change(l.settings.Mailbox, func(m *MailboxStatus) { m.PausedUntil, m.Because = until, m.public(err) })
 	}
 }
 
