@@ -26,20 +26,32 @@ func (s outbox) Claim(ctx context.Context, boxes []string, limit, most int, ttl 
 		return nil, fmt.Errorf("claim messages: %w", err)
 	}
 	var jobs []outbound.Job
+	var broken error
 	for _, w := range all {
 		if len(jobs) == most || w.in > 0 {
 			break
 		}
 		some, err := s.claimOf(ctx, w.mailbox, limit, most-len(jobs), ttl)
-		if err != nil {
-			if len(jobs) > 0 {
-				return jobs, nil // those are ours; the next Claim says what is wrong
-			}
-			return nil, fmt.Errorf("claim messages of %s: %w", w.mailbox, err)
-		}
 		jobs = append(jobs, some...)
+		if err == nil {
+			continue
+		}
+		broken = cmp.Or(broken, fmt.Errorf("claim messages of %s: %w", w.mailbox, err))
+		if !aboutOne(err) {
+			break
+		}
 	}
-	return jobs, nil
+	if len(jobs) > 0 {
+		return jobs, nil // those are ours; the next Claim says what is wrong
+	}
+	return nil, broken
+}
+
+// aboutOne says whether an error is an answer, which says nothing about other mailboxes: a server that does not answer would
+// be waited for once for each.
+func aboutOne(err error) bool {
+	var answer redis.Error
+	return errors.As(err, &answer) || errors.Is(err, errAnswer)
 }
 
 // waiting is a mailbox with unclaimed jobs.

@@ -21,22 +21,36 @@ local function job(id) return prefix .. 'job:' .. id end
 -- out must not be refused, or a Redis full of mail would stay full: so it begins with a write that needs none.
 local function even_if_full() redis.call('DEL', prefix .. 'nothing') end
 
-local function recipients(id) return cjson.decode(redis.call('HGET', job(id), 'recipients')) end
+-- nil of a job that Redis lost: it evicted it, or somebody's hand was in it.
+local function recipients(id)
+  local list = redis.call('HGET', job(id), 'recipients')
+  return list and cjson.decode(list) or nil
+end
+
+-- What Redis lost cannot be sent; it must not hold up what is left of its mailbox.
+local function forget(id)
+  for _, key in ipairs({due, claimed, all, waiting}) do redis.call('ZREM', key, id) end
+  redis.call('DEL', job(id), prefix .. 'body:' .. id)
+end
+
 local function keep(id, list) redis.call('HSET', job(id), 'recipients', cjson.encode(list)) end
 
 -- A claim that nobody settled in time: the job is due since then, and somebody may have the message.
 local function lapse()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', claimed, '-inf', micros(now))) do
-    local at = redis.call('ZSCORE', claimed, id)
-    redis.call('ZREM', claimed, id)
-    redis.call('ZADD', due, at, id)
-    redis.call('HSET', job(id), 'claim', '', 'doubt', '1', 'next', micros(tonumber(at)))
-    redis.call('HINCRBY', job(id), 'attempts', 1)
-    local list = recipients(id)
-    for _, r in ipairs(list) do
-      if r.s == SENDING then r.s, r.r, r.c = UNKNOWN, 'the worker that was sending it is gone', micros(now) end
+    local at, list = redis.call('ZSCORE', claimed, id), recipients(id)
+    if list then
+      redis.call('ZREM', claimed, id)
+      redis.call('ZADD', due, at, id)
+      redis.call('HSET', job(id), 'claim', '', 'doubt', '1', 'next', micros(tonumber(at)))
+      redis.call('HINCRBY', job(id), 'attempts', 1)
+      for _, r in ipairs(list) do
+        if r.s == SENDING then r.s, r.r, r.c = UNKNOWN, 'the worker that was sending it is gone', micros(now) end
+      end
+      keep(id, list)
+    else
+      forget(id)
     end
-    keep(id, list)
   end
 end
 
@@ -71,16 +85,20 @@ local function claim_due(limit, most, ttl, name)
   local free = math.min(tonumber(limit) - redis.call('ZCARD', claimed), tonumber(most))
   local taken = {}
   if free <= 0 then return taken end
-  for i, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', micros(now), 'LIMIT', 0, free)) do
-    redis.call('ZREM', due, id)
-    redis.call('ZADD', claimed, micros(now + tonumber(ttl)), id)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', micros(now), 'LIMIT', 0, free)) do
     local list = recipients(id)
-    taken[i] = {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'doubt', 'draft'), cjson.encode(list)}
-    for _, r in ipairs(list) do
-      if r.s ~= SENT and r.s ~= DEAD then r.s, r.c = SENDING, micros(now) end
+    if list then
+      redis.call('ZREM', due, id)
+      redis.call('ZADD', claimed, micros(now + tonumber(ttl)), id)
+      taken[#taken + 1] = {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'doubt', 'draft'), cjson.encode(list)}
+      for _, r in ipairs(list) do
+        if r.s ~= SENT and r.s ~= DEAD then r.s, r.c = SENDING, micros(now) end
+      end
+      keep(id, list)
+      redis.call('HSET', job(id), 'claim', name)
+    else
+      forget(id)
     end
-    keep(id, list)
-    redis.call('HSET', job(id), 'claim', name)
   end
   return taken
 end
@@ -194,7 +212,7 @@ local function backlog()
       local f = redis.call('HMGET', job(id), 'size', 'accepted')
       if f[2] then first = math.min(first or now, tonumber(f[2])) end
       looked, bytes = looked + 1, bytes + tonumber(f[1] or 0)
-      for _, r in ipairs(recipients(id)) do
+      for _, r in ipairs(recipients(id) or {}) do
         if r.s ~= SENT and r.s ~= DEAD then people = people + 1 end
       end
     end
@@ -227,7 +245,9 @@ local function places()
   return found
 end
 
+-- {id, fields of the hash, recipients, when it was taken}, or {} of a job that Redis lost.
 local function status(id)
+  if redis.call('HEXISTS', job(id), 'recipients') == 0 then return {} end
   local taken = redis.call('ZSCORE', all, id)
   return {id, redis.call('HMGET', job(id), 'mailbox', 'envelope', 'size', 'accepted', 'attempts', 'next', 'claim'),
     redis.call('HGET', job(id), 'recipients'), taken and micros(taken) or ''}
@@ -237,7 +257,8 @@ end
 local function list()
   local found = {}
   for i = 2, #ARGV do
-    if redis.call('ZSCORE', all, ARGV[i]) then found[#found + 1] = status(ARGV[i]) end
+    local s = redis.call('ZSCORE', all, ARGV[i]) and status(ARGV[i]) or {}
+    if s[1] then found[#found + 1] = s end
   end
   return found
 end
@@ -257,7 +278,7 @@ end
 -- Whether nobody is sending the message: 'ok', 'none' or 'claimed'.
 local function idle(id)
   lapse()
-  if not redis.call('ZSCORE', all, id) then return 'none' end
+  if not redis.call('ZSCORE', all, id) or not recipients(id) then return 'none' end
   return redis.call('ZSCORE', claimed, id) and 'claimed' or 'ok'
 end
 
