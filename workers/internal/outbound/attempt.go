@@ -83,19 +83,7 @@ func (s *Sender) keep(ctx context.Context, j Job) (context.Context, func() bool)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t := time.NewTicker(s.Options.Claim / 3)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-			}
-			if err := s.Outbox.Extend(ctx, j, s.Options.Claim); errors.Is(err, ErrLost) {
-				cancel(err)
-				return
-			}
-		}
+		cancel(s.extend(ctx, j))
 	}()
 	return ctx, func() bool {
 		cancel(nil)
@@ -106,6 +94,27 @@ func (s *Sender) keep(ctx context.Context, j Job) (context.Context, func() bool)
 		s.Metrics.claimLost(s.Protocol)
 		s.Log.Warn("the claim was lost while the message was being sent", "mailbox", j.Mailbox, "id", j.ID, "protocol", s.Protocol)
 		return false
+	}
+}
+
+// extend makes the claim last until ctx ends, or the claim is lost: ErrLost. A store that has not answered for as long as a
+// claim lasts has lost it: others may be sending the message by now.
+func (s *Sender) extend(ctx context.Context, j Job) error {
+	t := time.NewTicker(s.Options.Claim / 3)
+	defer t.Stop()
+	for until := time.Now().Add(s.Options.Claim); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		asked := time.Now()
+		switch err := s.Outbox.Extend(ctx, j, s.Options.Claim); {
+		case err == nil:
+			until = asked.Add(s.Options.Claim)
+		case errors.Is(err, ErrLost) || !time.Now().Before(until):
+			return ErrLost
+		}
 	}
 }
 

@@ -390,6 +390,35 @@ func TestClaimIsLost(t *testing.T) {
 	})
 }
 
+// TestAClaimThatCannotBeExtended: who hears nothing from the store for as long as a claim lasts stops sending, because another
+// worker may have begun to.
+func TestAClaimThatCannotBeExtended(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		box, f, stopped := &outboundtest.Memory{}, newFar(), time.Time{}
+		box.Before = func(step string) error {
+			if step == "extend" {
+				return errors.New("redis is away")
+			}
+			return nil
+		}
+		f.says(func(ctx context.Context, _ string, _ mail.Envelope) (outbound.Receipt, error) {
+			if stopped.IsZero() {
+				<-ctx.Done()
+				stopped = time.Now()
+			}
+			return outbound.Receipt{}, context.Cause(ctx)
+		})
+		began := time.Now()
+		run(t, box, f, settings(support, 1))
+		submit(t, box, support, ann)
+		after(time.Minute)
+		if took := stopped.Sub(began); took < 20*time.Second || took > 30*time.Second {
+			t.Errorf("stopped after %v", took)
+		}
+		empty(t, box)
+	})
+}
+
 func TestDrain(t *testing.T) {
 	for name, c := range map[string]struct {
 		lasts time.Duration // how long the server takes
