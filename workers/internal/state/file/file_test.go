@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -298,5 +299,46 @@ func TestClosed(t *testing.T) {
 	}
 	if _, err := s.Outbox().Add(context.Background(), small()); !errors.Is(err, errClosed) {
 		t.Errorf("add: %v", err)
+	}
+}
+
+// TestADamagedStateSaysWhatToDo: nothing is thrown away, and the folder can be opened by the next who tries.
+func TestADamagedStateSaysWhatToDo(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"another file": func([]byte) []byte { return bytes.Repeat([]byte("garbage "), 4096) },
+		"a bad disk": func(b []byte) []byte {
+			for i := 4096; i < len(b); i += 3 {
+				b[i] = 'Z'
+			}
+			return b
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, err := Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, database)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = damage(b)
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), path+" is damaged") || !strings.Contains(err.Error(), ".recover") {
+					t.Error(err)
+				}
+			}
+			if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, b) {
+				t.Errorf("the file was changed; %v", err)
+			}
+		})
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"mailporter/kit/lockfile"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/outbound"
@@ -60,13 +63,23 @@ func Open(dir string) (*Store, error) {
 	}
 	s.leases.held = map[folderKey]*lease{}
 	if err := s.connect(); err != nil {
-		return nil, errors.Join(err, held.Close())
+		return nil, errors.Join(s.explain(err), held.Close())
 	}
 	go s.run()
 	if err := s.sweep(); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(s.explain(err), s.Close())
 	}
 	return s, nil
+}
+
+// explain says what to do about a database that is damaged: starting with an empty one would lose what is in it.
+func (s *Store) explain(err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_CORRUPT && e.Code()&0xff != sqlite3.SQLITE_NOTADB {
+		return err
+	}
+	path := filepath.Join(s.dir, database)
+	return fmt.Errorf("%s is damaged: keep a copy of its folder, look after the disk, and restore it from a backup or with sqlite3 %s .recover: %w", path, path, err)
 }
 
 func (s *Store) connect() error {
