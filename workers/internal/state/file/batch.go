@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // errClosed says that the store was closed before the change was made.
@@ -73,12 +74,24 @@ func (s *Store) commit(batch []job) {
 		}
 		return nil
 	})
-	for i, j := range batch {
+	for i := range batch {
 		if err != nil && results[i] == nil {
 			results[i] = err
 		}
+	}
+	s.note(results)
+	for i, j := range batch {
 		j.done <- results[i]
 	}
+}
+
+// note remembers whether the disk took the last changes.
+func (s *Store) note(results []error) {
+	var ill *error
+	if i := slices.IndexFunc(results, disk); i >= 0 {
+		ill = &results[i]
+	}
+	s.ill.Store(ill)
 }
 
 func (s *Store) transact(do func(*sql.Tx) error) error {

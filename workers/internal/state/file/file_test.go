@@ -9,12 +9,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/inbound/inboundtest"
+	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/outbound/outboundtest"
 )
@@ -340,5 +342,39 @@ func TestADamagedStateSaysWhatToDo(t *testing.T) {
 				t.Errorf("the file was changed; %v", err)
 			}
 		})
+	}
+}
+
+// TestAFullDiskIsSeen: the worker is not ready while its disk takes nothing, keeps what it has, and is ready again by itself.
+func TestAFullDiskIsSeen(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	pages := func(limit string) {
+		t.Helper()
+		if _, err := s.write.Exec("PRAGMA max_page_count = " + limit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages("40")
+	taken := 0
+	for ; err == nil && taken < 1000; taken++ {
+		to := []mail.Recipient{{Address: "ann@elsewhere.example"}}
+		_, err = s.Outbox().Add(t.Context(), outbound.Submission{Mailbox: "a", Envelope: mail.Envelope{From: "a", Recipients: to}, Body: strings.NewReader(strings.Repeat("x", 5000))})
+	}
+	if err == nil || !strings.Contains(err.Error(), "full") {
+		t.Fatalf("%d messages, %v", taken, err)
+	}
+	if err := s.Ping(); err == nil || !strings.Contains(err.Error(), "full") {
+		t.Errorf("it says %v", err)
+	}
+	pages("4000")
+	if jobs, err := s.Outbox().Claim(t.Context(), []string{"a"}, 1000, 1000, time.Hour); err != nil || len(jobs) != taken-1 {
+		t.Errorf("%d of %d are left, %v", len(jobs), taken-1, err)
+	}
+	if err := s.Ping(); err != nil {
+		t.Error(err)
 	}
 }

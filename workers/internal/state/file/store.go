@@ -7,7 +7,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -29,6 +31,7 @@ type Store struct {
 	closing chan struct{}
 	ended   chan struct{}
 	once    sync.Once
+	ill     atomic.Pointer[error] // what the disk did to the last changes; nil = nothing
 
 	leases  leases
 	changed chan struct{}
@@ -70,6 +73,12 @@ func Open(dir string) (*Store, error) {
 		return nil, errors.Join(s.explain(err), s.Close())
 	}
 	return s, nil
+}
+
+// disk says whether err is the disk's fault.
+func disk(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && slices.Contains([]int{sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT}, e.Code()&0xff)
 }
 
 // explain says what to do about a database that is damaged: starting with an empty one would lose what is in it.
@@ -127,8 +136,14 @@ func (s *Store) Ledger() outbound.Ledger { return ledger{s} }
 // Outbox is the part that keeps mail until it is sent.
 func (s *Store) Outbox() outbound.Outbox { return outbox{s} }
 
-// Ping says whether the store works.
-func (s *Store) Ping() error { return s.write.Ping() }
+// Ping says whether the store works: a disk that is full or broken shows with the changes, of which there are some every few
+// seconds.
+func (s *Store) Ping() error {
+	if err := s.ill.Load(); err != nil {
+		return *err
+	}
+	return s.write.Ping()
+}
 
 // Close waits for the writes that were begun and ends the store's use. Leases and claims that are held are lost. Closing
 // again does nothing.
