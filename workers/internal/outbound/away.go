@@ -17,7 +17,7 @@ type unreachable struct{ error }
 func (u unreachable) Unwrap() error { return u.error }
 
 func isUnreachable(err error) bool {
-	return errors.As(err, new(unreachable)) && kindOf(err) == fault.Temporary
+	return errors.As(err, new(unreachable)) && kindOf(err) == fault.Temporary && !brokers(err)
 }
 
 // errAway is an unreachable server that is left alone for a while.

@@ -40,6 +40,13 @@ var schedule = []time.Duration{
 // recipientWait is the least wait after a single recipient was refused for now: greylisting servers want minutes.
 const recipientWait = time.Minute
 
+// brokerRetry is how often to look whether the broker is back, or has a token again. What keeps it from giving one out is not
+// the messages' doing: after an outage of hours they must not wait for hours more.
+const brokerRetry = 10 * time.Second
+
+// brokers says whether err is the broker's: without a token nothing was offered.
+func brokers(err error) bool { return errors.As(err, new(*tokenclient.Error)) }
+
 // wait is how long to wait after so many attempts, the failed one not counted.
 func wait(attempts int) time.Duration {
 	return jitter(schedule[min(attempts, len(schedule)-1)])

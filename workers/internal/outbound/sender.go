@@ -347,6 +347,8 @@ func (s *Sender) pause(err error) time.Time {
 		return time.Now().Add(max(s.Options.HumanRetry, patience(err)))
 	case kindOf(err) == fault.Throttled || isUnreachable(err):
 		return time.Now().Add(patience(err))
+	case brokers(err) && fault.Of(err) != fault.InDoubt: // who cannot look among sent mail can send other mail
+		return time.Now().Add(max(brokerRetry, patience(err)))
 	}
 	return time.Time{}
 }

@@ -77,6 +77,29 @@ func TestMailboxesDoNotBlockEachOther(t *testing.T) {
 	})
 }
 
+// TestTheBrokerComesBack: mail goes out soon after, however long it was away, and is not asked for message by message meanwhile.
+func TestTheBrokerComesBack(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFar()
+		f.fails(&tokenclient.Error{Op: "acquire token", Class: tokenclient.Transient, Code: "UNAVAILABLE"})
+		box := &outboundtest.Memory{}
+		b := start(t, &outbound.Sender{Protocol: "SMTP", Outbox: box, Log: quiet, Options: outbound.Options{GiveUp: time.Hour}}, box, f, settings(support, 2))
+		for range 50 {
+			submit(t, box, support, ann)
+		}
+		after(3 * time.Hour)
+		if offers, _ := f.counts(); offers > 2*(1+3*3600/10) {
+			t.Errorf("%d attempts without a token", offers)
+		}
+		f.fails(nil)
+		after(time.Minute)
+		empty(t, b.box)
+		if _, took := f.counts(); took[ann] != 50 {
+			t.Errorf("%d of 50 were sent", took[ann])
+		}
+	})
+}
+
 func TestOutcomes(t *testing.T) {
 	human := &tokenclient.Error{Op: "acquire token", Class: tokenclient.NeedsAdmin, Reason: "CLIENT_SECRET_EXPIRED", Remedy: "renew the secret", Code: "FAILED_PRECONDITION"}
 	for name, c := range map[string]struct {
@@ -94,8 +117,8 @@ func TestOutcomes(t *testing.T) {
 		"throttled, no time":  {err: reply(fault.Throttled, "432"), want: "deferred deferred", next: 3 * time.Second, attempts: 1},
 		"credential refused":  {err: reply(fault.Auth, "535"), want: "deferred deferred", next: time.Minute},
 		"credential is dead":  {err: human, want: "deferred deferred", next: time.Minute},
-		"broker is away":      {err: &tokenclient.Error{Class: tokenclient.Transient}, want: "deferred deferred", next: 3 * time.Second, attempts: 1},
-		"provider throttles":  {err: &tokenclient.Error{Class: tokenclient.Throttled, Wait: time.Hour}, want: "deferred deferred", next: 66 * time.Minute, attempts: 1},
+		"broker is away":      {err: &tokenclient.Error{Class: tokenclient.Transient}, want: "deferred deferred", next: 10 * time.Second},
+		"provider throttles":  {err: &tokenclient.Error{Class: tokenclient.Throttled, Wait: time.Hour}, want: "deferred deferred", next: 66 * time.Minute},
 		"one dead":            {receipt: outbound.Receipt{Refused: []outbound.Refusal{{Address: bob, Err: reply(fault.Permanent, "550")}}}, want: "sent dead", attempts: 1},
 		"one later":           {receipt: outbound.Receipt{Refused: []outbound.Refusal{{Address: bob, Err: reply(fault.Temporary, "450")}}}, want: "sent deferred", next: time.Minute, attempts: 1},
 		"one much later":      {receipt: outbound.Receipt{Refused: []outbound.Refusal{{Address: bob, Err: &fault.Error{Kind: fault.Throttled, After: time.Hour, Err: errors.New("450")}}}}, want: "sent deferred", next: time.Hour, attempts: 1},

@@ -75,6 +75,13 @@ func refused(o Options, hold bool, j Job, r Receipt, err error, now time.Time) V
 	switch kindOf(err) {
 	case fault.Permanent:
 		return Verdict{Dead: all}
+	case fault.Temporary:
+		switch p := patience(err); {
+		case brokers(err): // it was not offered
+			v.Free, v.At = true, now.Add(max(jitter(brokerRetry), p))
+		case p > 0 && isUnreachable(err):
+			v.At = now.Add(p) // once the server is back, whatever was tried before is not to wait for hours
+		}
 	case fault.Auth:
 		// Somebody must act, and the message is not to die for it.
 		v.Free, v.At = true, now.Add(max(o.HumanRetry, patience(err)))
@@ -82,13 +89,9 @@ func refused(o Options, hold bool, j Job, r Receipt, err error, now time.Time) V
 		v.Doubt, v.Held = true, hold
 		v.bury(r.Refused)
 	case fault.Throttled:
-		v.Free, v.Stays = waits(err), waits(err) // it was not offered
+		v.Free, v.Stays = waits(err) || brokers(err), waits(err) // it was not offered
 		if p := patience(err); p > 0 {
 			v.At = now.Add(p + jitter(p/10)) // not before, and not all at the same moment
-		}
-	case fault.Temporary:
-		if p := patience(err); p > 0 && isUnreachable(err) {
-			v.At = now.Add(p) // once the server is back, whatever was tried before is not to wait for hours
 		}
 	}
 	return v
