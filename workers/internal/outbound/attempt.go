@@ -14,22 +14,36 @@ import (
 func (s *Sender) run(ctx, work context.Context, l *lane, j Job) (next []Job, err error) {
 	began := time.Now()
 	s.Board.change(j.Mailbox, func(m *MailboxStatus) { m.Running++ })
+	if o, known := s.unsettled.take(j); known {
+		return s.conclude(ctx, work, l, j, o), nil
+	}
 	receipt, err, sure := s.attempt(work, l, &j)
+	if sure {
+		s.learn(work, l, err)
+		err = s.reached(l, err)
+		s.rest(l, err)
+	}
+	o := outcome{receipt, err, judge(s.Options, l.holds(err), j, receipt, err, time.Now()), time.Now(), time.Since(began)}
 	if !sure {
+		s.unsettled.add(j, o)
 		s.Board.ended(j.Mailbox, false, nil)
 		return nil, nil
 	}
-	s.learn(work, l, err)
-	err = s.reached(l, err)
-	s.rest(l, err)
-	v := judge(s.Options, l.holds(err), j, receipt, err, time.Now())
 	if work.Err() != nil && err != nil && kindOf(err) == fault.Temporary {
-		v.Free = true // it was stopped, it did not fail
+		o.verdict.Free = true // it was stopped, it did not fail
 	}
-	s.tell(work, j, receipt, v)
-	next = s.settle(work, j, v, s.follow(ctx, l, err))
-	s.note(j, v, err, time.Since(began))
-	return next, err
+	return s.conclude(ctx, work, l, j, o), err
+}
+
+// conclude tells everybody of an outcome and records it, or remembers it for when the job comes back.
+func (s *Sender) conclude(ctx, work context.Context, l *lane, j Job, o outcome) []Job {
+	s.tell(work, j, o.receipt, o.verdict)
+	next, recorded := s.settle(work, j, o.verdict, s.follow(ctx, l, o.err))
+	if !recorded {
+		s.unsettled.add(j, o)
+	}
+	s.note(j, o.verdict, o.err, o.took)
+	return next
 }
 
 // attempt offers the message unless it was sent already. It ends the job's doubt where it learns what became of an earlier

@@ -38,6 +38,8 @@ type Sender struct {
 	jobs  sync.WaitGroup
 	ends  sync.WaitGroup // transports that close
 	told  told
+
+	unsettled unsettled
 }
 
 // lane is one mailbox.
@@ -353,22 +355,22 @@ func (s *Sender) pause(err error) time.Time {
 	return time.Time{}
 }
 
-// settle records a verdict, and claims the next job of the mailbox within limit unless that is 0. A store that is away is asked
-// again while the claim may still last: what was sent and is not recorded would be sent twice.
-func (s *Sender) settle(ctx context.Context, j Job, v Verdict, limit int) (next []Job) {
+// settle records a verdict, claims the next job of the mailbox within limit unless that is 0, and says whether it could. A store
+// that is away is asked again while the claim may still last: what was sent and is not recorded may be sent twice.
+func (s *Sender) settle(ctx context.Context, j Job, v Verdict, limit int) (next []Job, recorded bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Options.Claim)
 	defer cancel()
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		next, err := s.record(ctx, j, v, limit)
 		if err == nil {
 			s.Metrics.verdict(s.Protocol, j, v)
-			return next
+			return next, true
 		}
 		if errors.Is(err, ErrLost) || ctx.Err() != nil {
 			s.Metrics.claimLost(s.Protocol)
 			s.Log.Warn("the outcome could not be recorded; the message comes back in doubt",
 				"mailbox", j.Mailbox, "id", j.ID, "protocol", s.Protocol, "error", err)
-			return nil
+			return nil, false
 		}
 		select {
 		case <-ctx.Done():

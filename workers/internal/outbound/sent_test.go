@@ -78,19 +78,22 @@ func (c *cabinet) open(t *testing.T, box *outboundtest.Memory, unknown tokenclie
 	t.Helper()
 	c.far = newFar()
 	c.says(c.answer)
+	c.worker(t, box, unknown)
+}
+
+// worker starts one and returns what ends it.
+func (c *cabinet) worker(t *testing.T, box *outboundtest.Memory, unknown tokenclient.OnUnknown) (stop func()) {
+	t.Helper()
 	set := settings(support, 1)
 	set.Outbound.OnUnknown = unknown
 	s := &outbound.Sender{Protocol: "SMTP", Outbox: box, Log: quiet, Board: &outbound.Board{},
 		Transport: func(s tokenclient.Settings) (outbound.Transport, error) { return transport{c.far, s.Mailbox}, nil },
 		SentItems: func(tokenclient.Settings) (outbound.SentFinder, error) { return c, nil }}
 	s.Set([]tokenclient.Settings{set})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); s.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	return send(t, s)
 }
 
-// hand submits a letter whose header names these.
+// write submits a letter whose header names these.
 func write(t *testing.T, box *outboundtest.Memory, header string, to ...string) {
 	t.Helper()
 	e := mail.Envelope{From: support}
@@ -298,12 +301,15 @@ func TestDeathOfTheWorker(t *testing.T) {
 					}
 					return nil
 				}}
-				f := &cabinet{}
+				f := &cabinet{far: newFar()}
+				f.says(f.answer)
 				write(t, box, c.header, c.to...)
-				f.open(t, box, tokenclient.RetryUnknown)
+				stop := f.worker(t, box, tokenclient.RetryUnknown)
 				after(2 * time.Minute)
+				stop()
 				last = ""
 				died.Store(false)
+				f.worker(t, box, tokenclient.RetryUnknown)
 				after(24 * time.Hour)
 				c.want.check(t, f, box)
 			})
