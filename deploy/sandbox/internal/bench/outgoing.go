@@ -43,6 +43,9 @@ func (b *bench) outgoing(ctx context.Context) (all []benchmark.Result, err error
 		return nil, err
 	}
 	defer sink()
+	if err := b.postfix(ctx); err != nil {
+		return nil, err
+	}
 	fmt.Fprintf(b.out, "\nSMTP out, messages of %d kB, %d connections, handed in over %d: through the outbox, and the same client straight to the same server:\n",
 		outSize>>10, connections, submitters)
 	for _, w := range []struct {
@@ -50,12 +53,14 @@ func (b *bench) outgoing(ctx context.Context) (all []benchmark.Result, err error
 		port, messages        int
 	}{
 		{"smtp-out-slow-server", "slowout", "file", b.Ports.Slow, b.options.messages},
+		{"smtp-out-postfix", "postout", "file", b.Ports.Postfix, b.options.messages},
+		{"smtp-out-postfix-redis", "postout", "redis", b.Ports.Postfix, b.options.messages},
 		{"smtp-out-sink", "sinkout", "file", b.Ports.Sink, 2 * b.options.messages},
 		{"smtp-out-sink-redis", "sinkout", "redis", b.Ports.Sink, 2 * b.options.messages},
 	} {
 		d, err := b.duel(
 			func() (outcome, error) { return b.through(ctx, "smtp-worker", w.identity, w.store, w.messages) },
-			func() (outcome, error) { return b.straight(ctx, w.port, w.messages) }, b.options.rounds)
+			func() (outcome, error) { return b.straight(ctx, w.identity, w.port, w.messages) }, b.options.rounds)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", w.name, err)
 		}
@@ -65,7 +70,7 @@ func (b *bench) outgoing(ctx context.Context) (all []benchmark.Result, err error
 			benchmark.Number(r.Ours), benchmark.Number(r.Limit), r.Ratio, d.leftBehind(0, w.messages), d.leftBehind(1, w.messages))
 		all = append(all, r)
 	}
-	_, err = fmt.Fprintf(b.out, "slow-server answers each message after %s, sink as fast as it can and keeps nothing; file: fsync before the 250, and after each claim and outcome; redis: appendfsync always\n",
+	_, err = fmt.Fprintf(b.out, "slow-server answers each message after %s; postfix fsyncs each message before it answers, on the same disk; sink answers as fast as it can and keeps nothing; file: fsync before the 250, and after each outcome and claim, which is one if the next message waits; redis: appendfsync always\n",
 		answerTime)
 	return all, err
 }
@@ -225,17 +230,18 @@ func trouble(all []sending) string {
 }
 
 // straight sends as many messages with the workers' client alone.
-func (b *bench) straight(ctx context.Context, port, messages int) (outcome, error) {
+func (b *bench) straight(ctx context.Context, identity string, port, messages int) (outcome, error) {
 	t, err := b.trial()
 	if err != nil {
 		return outcome{}, err
 	}
-	_, wire, err := t.message(b.Roles()["sinkout"])
+	from := b.Roles()[identity]
+	_, wire, err := t.message(from)
 	if err != nil {
 		return outcome{}, err
 	}
 	c := exec.CommandContext(ctx, filepath.Join(b.options.bin, "straight"), "-server", fmt.Sprintf("127.0.0.1:%d", port), "-message", wire,
-		"-from", b.Roles()["sinkout"], "-to", customer, "-messages", strconv.Itoa(messages), "-connections", strconv.Itoa(connections))
+		"-from", from, "-to", customer, "-messages", strconv.Itoa(messages), "-connections", strconv.Itoa(connections))
 	said, err := c.Output()
 	if err != nil {
 		return outcome{}, fmt.Errorf("straight: %w", err)
@@ -263,6 +269,25 @@ func (b *bench) sink(ctx context.Context) (stop func(), err error) {
 		}
 	}
 	return stop, nil
+}
+
+// postfix starts a real server, which keeps what it takes.
+func (b *bench) postfix(ctx context.Context) error {
+	for _, dir := range []string{b.Queue(), b.Path("postfix")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if out, err := exec.Command("chown", "postfix", b.Path("postfix")).CombinedOutput(); err != nil {
+		return fmt.Errorf("install postfix: %s", out)
+	}
+	command := []string{"/usr/sbin/postfix", "-c", string(b.Folder)}
+	p, err := stage.Launch(ctx, string(b.Folder), "postfix", stage.Listens(b.Ports.Postfix), append(command, "start-fg")...)
+	if p != nil {
+		p.StopWith = append(command, "stop")
+		b.programs = append(b.programs, p)
+	}
+	return err
 }
 
 // slowServer takes mail and says so after a while, as servers do that are far away and check what they take.

@@ -55,7 +55,7 @@ type bench struct {
 type Ports struct {
 	Identity, SandboxAdmin, SandboxIMAP, Graph, EWS int
 	IMAP, POP3, LMTP, Broker, BrokerAdmin, Worker   int
-	Sink, Slow, Intake, Redis                       int
+	Sink, Slow, Postfix, Intake, Redis              int
 }
 
 // Roles say which mailboxes each worker's identity sees.
@@ -63,7 +63,7 @@ func (b *bench) Roles() map[string]string {
 	return map[string]string{
 		"imap": box, "pop3": popBox, "fleet": "fleet*@real.example", "graph": "graph@slow.example", "ews": "ews@slow.example",
 		"idle": "idle*@many.example", "polled": "polled*@many.example",
-		"sinkout": "sinkout@real.example", "slowout": "slowout@real.example",
+		"sinkout": "sinkout@real.example", "slowout": "slowout@real.example", "postout": "postout@real.example",
 	}
 }
 
@@ -74,6 +74,7 @@ func (b *bench) PopAccount() string { return popBox }
 func (b *bench) Connections() int   { return connections }
 func (b *bench) Requests() int      { return allowed }
 func (b *bench) Accounts() []string { return append(b.fleetBoxes(), box) }
+func (b *bench) Queue() string      { return filepath.Join(b.Target, "postfix") }
 func (b *bench) Idle() []string     { return addresses("idle%d@many.example", crowd) }
 func (b *bench) Polled() []string   { return addresses("polled%d@many.example", crowd) }
 
@@ -105,7 +106,7 @@ func newBench(o options, out io.Writer) (_ *bench, err error) {
 func (b *bench) prepare() error {
 	p := &b.Ports
 	if err := stage.FreePorts(&p.Identity, &p.SandboxAdmin, &p.SandboxIMAP, &p.Graph, &p.EWS,
-		&p.IMAP, &p.POP3, &p.LMTP, &p.Broker, &p.BrokerAdmin, &p.Sink, &p.Slow); err != nil {
+		&p.IMAP, &p.POP3, &p.LMTP, &p.Broker, &p.BrokerAdmin, &p.Sink, &p.Slow, &p.Postfix); err != nil {
 		return err
 	}
 	names := []string{"broker", "mail"}
