@@ -30,17 +30,19 @@ func (s outbox) Add(ctx context.Context, m outbound.Submission) (string, error) 
 	if err != nil {
 		return "", fmt.Errorf("add message: %w", err)
 	}
-	bytes, err := s.store(m.Body)
+	head := heads.Get().(*bytes.Buffer)
+	defer heads.Put(head)
+	b, err := s.store(m.Body, head)
 	if err != nil {
 		return "", err
 	}
-	id, twice, err := s.addRow(ctx, m, envelope, bytes)
+	id, twice, err := s.addRow(ctx, m, envelope, b)
 	if err != nil {
-		s.discard(bytes.file)
+		s.discard(b.file)
 		return "", fmt.Errorf("add message: %w", err)
 	}
 	if twice {
-		s.remove(bytes.file)
+		s.remove(b.file)
 	} else {
 		s.signal()
 	}

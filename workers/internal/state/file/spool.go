@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -25,17 +26,21 @@ type stored struct {
 	size int64
 }
 
-// store reads a message to its end. An error of r leaves nothing behind.
-func (s *Store) store(r io.Reader) (stored, error) {
-	var head bytes.Buffer
-	n, err := io.CopyN(&head, r, inline+1)
+// heads are buffers of messages that have become rows. One that grows anew for each message allocates five times its size: that was
+// half of what a worker allocates.
+var heads = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// store reads a message to its end; one that fits into head stays there. An error of r leaves nothing behind.
+func (s *Store) store(r io.Reader, head *bytes.Buffer) (stored, error) {
+	head.Reset()
+	n, err := io.CopyN(head, r, inline+1)
 	if errors.Is(err, io.EOF) {
 		return stored{body: head.Bytes(), size: n}, nil
 	}
 	if err != nil {
 		return stored{}, fmt.Errorf("read message: %w", err)
 	}
-	return s.storeFile(io.MultiReader(&head, r))
+	return s.storeFile(io.MultiReader(head, r))
 }
 
 func (s *Store) storeFile(r io.Reader) (stored, error) {
