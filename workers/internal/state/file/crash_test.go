@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,10 +19,16 @@ import (
 	"mailporter/workers/internal/outbound"
 )
 
+// What the test's own program is told to be, and the folder to be it in.
 const (
-	childDir = "MAILPORTER_TEST_STATE_DIR"
-	long     = time.Hour
-	box      = "a@x.example"
+	childDir  = "MAILPORTER_TEST_STATE_DIR"
+	senderDir = "MAILPORTER_TEST_SENDER_DIR"
+)
+
+const (
+	long  = time.Hour
+	box   = "a@x.example"
+	lanes = 3 // connections of a sender
 )
 
 func inboxOf(mailbox string) mail.Folder { return mail.Folder{Mailbox: mailbox, Name: "INBOX"} }
@@ -99,8 +106,23 @@ func TestKilled(t *testing.T) {
 // killed runs a child until it has acknowledged so many things, kills it, and returns the last cursor it saved.
 func killed(t *testing.T, dir string, acknowledged map[string]bool, lines int) (cursor int) {
 	t.Helper()
+	listen(t, childDir, dir, lines, func(what, value string) {
+		switch what {
+		case "added":
+			acknowledged[value] = true
+		case "saved":
+			cursor, _ = strconv.Atoi(value)
+		}
+	})
+	return cursor
+}
+
+// listen runs a child until it has said so many lines, kills it, and tells each line that it said until then: a word and the
+// rest.
+func listen(t *testing.T, mode, dir string, lines int, heard func(what, value string)) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	cmd.Env = append(os.Environ(), mode+"="+dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -113,17 +135,13 @@ func killed(t *testing.T, dir string, acknowledged map[string]bool, lines int) (
 		if n == lines {
 			_ = cmd.Process.Kill()
 		}
-		switch what, value, _ := strings.Cut(scanner.Text(), " "); what {
-		case "added":
-			acknowledged[value] = true
-		case "saved":
-			cursor, _ = strconv.Atoi(value)
-		case "error":
+		what, value, _ := strings.Cut(scanner.Text(), " ")
+		if what == "error" {
 			t.Fatal(value)
 		}
+		heard(what, value)
 	}
 	_ = cmd.Wait() // it was killed
-	return cursor
 }
 
 func verify(t *testing.T, s *Store, acknowledged map[string]bool, cursor int) {
@@ -156,4 +174,109 @@ func verify(t *testing.T, s *Store, acknowledged map[string]bool, cursor int) {
 	if got, _ := strconv.Atoi(string(l.Cursor())); got < cursor {
 		t.Fatalf("cursor %d, though %d was acknowledged", got, cursor)
 	}
+}
+
+// sender works off the outbox over some connections as a Sender does: it prints what it begins and whether that is in doubt, and what
+// it has settled, claiming the next with it.
+func sender(dir string) {
+	s, err := Open(dir)
+	if err != nil {
+		fmt.Println("error", err)
+		return
+	}
+	jobs, err := s.Outbox().Claim(context.Background(), []string{box}, lanes, lanes, long)
+	if err != nil {
+		fmt.Println("error", err)
+	}
+	var side sync.WaitGroup
+	for _, j := range jobs {
+		side.Go(func() {
+			for next := []outbound.Job{j}; len(next) > 0; {
+				j, err := next[0], error(nil)
+				fmt.Println("begun", j.ID, j.InDoubt)
+				if next, err = s.Outbox().SettleAndClaim(context.Background(), j, outbound.Verdict{Sent: []string{"b@x.example"}}, lanes, long); err != nil {
+					fmt.Println("error", err)
+				}
+				fmt.Println("settled", j.ID)
+			}
+		})
+	}
+	side.Wait()
+}
+
+// TestKilledSender kills a process while it settles and claims, again and again, until everything is sent: what it settled is gone,
+// what it never began is not lost, nothing is begun a second time without a mark, and a death leaves no more in doubt than the
+// connections it had.
+func TestKilledSender(t *testing.T) {
+	dir := t.TempDir()
+	waiting := fill(t, dir, 80)
+	begun, settled := map[string]bool{}, map[string]bool{}
+	for round := 0; len(waiting) > 0; round++ {
+		listen(t, senderDir, dir, 9+round, func(what, value string) {
+			id, doubt, _ := strings.Cut(value, " ")
+			if what == "settled" {
+				settled[id] = true
+				return
+			}
+			if begun[id] && doubt != "true" {
+				t.Errorf("round %d: %s was begun before, and nothing said so", round, id)
+			}
+			begun[id] = true
+		})
+		waiting = survivors(t, dir, waiting, begun, settled, lanes*(round+1))
+		if round == 100 {
+			t.Fatalf("%d messages left after 100 rounds", len(waiting))
+		}
+	}
+}
+
+func fill(t *testing.T, dir string, messages int) map[string]bool {
+	t.Helper()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	ids := map[string]bool{}
+	for range messages {
+		id, err := s.Outbox().Add(t.Context(), small())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[id] = true
+	}
+	return ids
+}
+
+// survivors are the messages that a killed sender left behind. doubts bounds how many of them may be in doubt.
+func survivors(t *testing.T, dir string, before, begun, settled map[string]bool, doubts int) map[string]bool {
+	t.Helper()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	all, err := s.Outbox().List(t.Context(), "", 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := map[string]bool{}
+	for _, m := range all {
+		left[m.ID] = true
+		if m.Recipients[0].State == outbound.Unknown {
+			doubts--
+		}
+		if settled[m.ID] {
+			t.Errorf("%s was settled and is back", m.ID)
+		}
+	}
+	for id := range before {
+		if !left[id] && !begun[id] {
+			t.Errorf("%s was never begun and is lost", id)
+		}
+	}
+	if doubts < 0 {
+		t.Errorf("%d more messages in doubt than there were connections", -doubts)
+	}
+	return left
 }

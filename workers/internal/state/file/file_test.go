@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 		child(os.Getenv(childDir))
 		return
 	}
+	if os.Getenv(senderDir) != "" {
+		sender(os.Getenv(senderDir))
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
