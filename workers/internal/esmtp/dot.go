@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"sync"
 )
 
 // ErrLoneLineEnd says that a message holds a CR without LF or an LF without CR.
@@ -64,9 +65,14 @@ func (d *DotWriter) End() error {
 	return d.w.Flush()
 }
 
+// copying are buffers of CopyBody, larger than most messages.
+var copying = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
 // CopyBody writes all of r. bodyErr is the reader's, wireErr the writer's.
 func (d *DotWriter) CopyBody(r io.Reader) (bodyErr, wireErr error) {
-	buf := make([]byte, 32<<10)
+	whole := copying.Get().(*[32 << 10]byte)
+	defer copying.Put(whole)
+	buf := whole[:]
 	for {
 		n, err := r.Read(buf)
 		if _, werr := d.Write(buf[:n]); errors.Is(werr, ErrLoneLineEnd) {
