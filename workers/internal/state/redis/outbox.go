@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 	"time"
 
 	"mailporter/workers/internal/fault"
@@ -109,12 +110,16 @@ func (s outbox) addJob(ctx context.Context, m outbound.Submission, id string, si
 	return added, err
 }
 
+// buffers hold a chunk each, and have grown to what they had to hold: most messages are far smaller.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // storeBody writes the message's bytes as fields 0, 1, 2... of a hash, at least one.
 func (s *Store) storeBody(ctx context.Context, key string, r io.Reader) (size int64, chunks int, err error) {
-	var buffer bytes.Buffer // grows to what it must hold: most messages are far smaller than a chunk
+	buffer := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(buffer)
 	for {
 		buffer.Reset()
-		n, err := io.CopyN(&buffer, r, chunk)
+		n, err := io.CopyN(buffer, r, chunk)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return 0, 0, fmt.Errorf("read message: %w", err)
 		}
