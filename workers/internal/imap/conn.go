@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -97,7 +95,6 @@ func (s *session) learnCapabilities(ctx context.Context) error {
 	if s.caps = s.client.Caps(); s.caps == nil {
 		return s.fail(ctx, "CAPABILITY", errors.New("no answer"))
 	}
-	s.conn.early.Store(false)
 	return nil
 }
 
@@ -164,9 +161,7 @@ func (s *session) logout() {
 // quirks stands between the client library and the wire.
 type quirks struct {
 	*wire.Conn
-	in    *bufio.Reader // over Conn, once startTLS is done
-	ahead []byte        // to be read first
-	early atomic.Bool   // the capabilities may still change
+	answers answers // over Conn, once startTLS is done
 
 	mu   sync.Mutex
 	tail []byte // what was read last
@@ -176,27 +171,12 @@ type quirks struct {
 const tailSize = 1024
 
 func newQuirks(c *wire.Conn) *quirks {
-	q := &quirks{Conn: c, in: bufio.NewReaderSize(c, maxLine)}
-	q.early.Store(true)
-	return q
+	return &quirks{Conn: c, answers: answers{in: bufio.NewReaderSize(c, maxLine)}}
 }
 
 // Read keeps the end of what came: the library drops the text of BYE, and that is where servers say why.
 func (q *quirks) Read(p []byte) (int, error) {
-	if len(q.ahead) == 0 && q.early.Load() {
-		line, err := q.in.ReadSlice('\n')
-		if len(line) == 0 {
-			return 0, err
-		}
-		q.ahead = withoutRev2(line)
-	}
-	n, err := len(q.ahead), error(nil)
-	if n > 0 {
-		n = copy(p, q.ahead)
-		q.ahead = q.ahead[n:]
-	} else {
-		n, err = q.in.Read(p)
-	}
+	n, err := q.answers.Read(p)
 	q.keep(p[max(0, n-tailSize):n])
 	return n, err
 }
@@ -209,17 +189,6 @@ func (q *quirks) keep(last []byte) {
 		q.tail = q.tail[:copy(q.tail, q.tail[over:])]
 	}
 	q.tail = append(q.tail, last...)
-}
-
-var rev2 = regexp.MustCompile(`(?i) IMAP4rev2\b`)
-
-// withoutRev2 hides IMAP4rev2 where IMAP4rev1 is offered besides. The library would write the names of folders in UTF-8
-// from then on, which a server takes only after ENABLE (RFC 9051 section 6.3.1), and "&" as "&-", which it then does not.
-func withoutRev2(line []byte) []byte {
-	if !bytes.Contains(bytes.ToUpper(line), []byte("IMAP4REV1")) {
-		return line
-	}
-	return rev2.ReplaceAll(line, nil)
 }
 
 // Write corrects the answer to an error challenge: the library sends "=" for an empty one, and strict servers say BAD to
@@ -290,7 +259,7 @@ func (q *quirks) startTLS(ctx context.Context) error {
 	if err := q.StartTLS(ctx); err != nil {
 		return err
 	}
-	q.ahead = []byte("* OK TLS\r\n") // no second greeting comes; the library waits for one
+	q.answers.said = []byte("* OK TLS\r\n") // no second greeting comes; the library waits for one
 	return nil
 }
 

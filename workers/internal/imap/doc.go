@@ -16,5 +16,6 @@
 //   - New mail at once by IDLE (RFC 2177) in rounds of at most nine minutes: Gmail drops idle connections after ten.
 //
 // The library is github.com/emersion/go-imap/v2. Its client has no contexts and no time-outs that we can set, takes a cut
-// message for a whole one, and swallows a BYE's text; conn.go and fetch.go deal with that.
+// message for a whole one, and swallows a BYE's text; conn.go and fetch.go deal with that. It hangs up at whatever it cannot
+// read, so what nobody needs never reaches it: answers.go.
 package imap

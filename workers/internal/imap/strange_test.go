@@ -37,6 +37,9 @@ func TestStrangeServers(t *testing.T) {
 		"several SEARCH answers": {"UID SEARCH": "* SEARCH\r\n* SEARCH 7\r\n* SEARCH 7\r\nTAG OK done\r\n"},
 		"UIDs below the range":   {"UID SEARCH": "* SEARCH 7 7\r\nTAG OK done\r\n"},
 		"no UIDNEXT":             {"SELECT": "* 1 EXISTS\r\n* OK [UIDVALIDITY 3] x\r\nTAG OK done\r\n"},
+		"answers of no kind":     {list: "* XYZZY {3}\r\nabc]\r\n* VANISHED 5\r\n* 1 FETCH (" + row + ")\r\nTAG OK done\r\n", "NOOP": "* LSUB () \"/\" x\r\nTAG OK done\r\n"},
+		"a date that is none":    {list: strings.Replace("* 1 FETCH ("+row+")\r\nTAG OK done\r\n", "01-Mar-2026", "00-Jan-1900", 1)},
+		"a date behind all":      {list: "* 1 FETCH (UID 7 RFC822.SIZE 1 " + fmt.Sprintf(headers, len(header), header) + " INTERNALDATE \"\")\r\nTAG OK done\r\n"},
 		"a header without an ID": {list: "* 1 FETCH (" + strings.Replace(row, headersOf(header), headersOf("\r\n"), 1) + ")\r\nTAG OK done\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,6 +61,20 @@ func TestStrangeServers(t *testing.T) {
 				t.Errorf("%d items behind the last", len(p.Items))
 			}
 		})
+	}
+}
+
+// One folder whose name cannot be read hides no other.
+func TestUnreadableNamesHideNothing(t *testing.T) {
+	answers := inboxOf("MOVE")
+	answers["LIST"] = "* LIST () \"/\" \"R&D\"\r\n* LIST () \"/\" \"Entw&APw-rfe\"\r\n* LIST () \"/\" Spam\r\nTAG OK done\r\n"
+	answers["STATUS"] = "* STATUS Spam (MESSAGES 0 UIDNEXT 1)\r\nTAG OK done\r\n"
+	src, server := play(t, answers, same)
+	if _, _, err := src.CountJunk(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := server.commands("STATUS"); len(got) != 1 || !strings.HasPrefix(got[0], `STATUS "Spam" `) {
+		t.Errorf("asked %q", got)
 	}
 }
 
