@@ -17,8 +17,9 @@ import (
 
 // meaning is one row of the table: what a server says, and what it means.
 type meaning struct {
-	text   string // part of the text, lower case; or
-	code   string // the response code, or its first part
+	text   string         // part of the text, lower case; or
+	form   *regexp.Regexp // what the text has in it, for what servers word as they like; or
+	code   string         // the response code, or its first part
 	kind   fault.Kind
 	after  time.Duration // Throttled
 	reason string
@@ -51,8 +52,8 @@ var meanings = []meaning{
 	{text: "accesstokenexpired", kind: fault.Temporary, reason: sessionOver},
 	{text: "server unavailable", kind: fault.Temporary, reason: "SERVER_UNAVAILABLE"},
 	{text: "server busy", kind: fault.Temporary, reason: "SERVER_BUSY"},
-	{code: "IN-USE", kind: fault.Temporary, reason: "IN_USE",
-		remedy: "close other programs that read this mailbox over POP3; after a broken session the server may hold it for some minutes"},
+	{form: inUse, kind: fault.Temporary, reason: "IN_USE", remedy: otherSession},
+	{code: "IN-USE", kind: fault.Temporary, reason: "IN_USE", remedy: otherSession},
 	{code: "LOGIN-DELAY", kind: fault.Throttled, reason: "LOGIN_DELAY", remedy: "raise cycle-time: the server wants to be asked less often"},
 	{code: "AUTH", kind: fault.Auth, reason: "AUTHENTICATION_FAILED", remedy: refusedLogin},
 	{code: "EXPIRED", kind: fault.Auth, reason: "CREDENTIAL_EXPIRED", remedy: refusedLogin},
@@ -60,7 +61,13 @@ var meanings = []meaning{
 	{code: "SYS/PERM", kind: fault.Permanent, reason: "SERVER_FAILURE", remedy: "the mail server's administrator must look: it says that this will not pass by itself"},
 }
 
+// inUse is what servers without response codes say to PASS while another session has the mailbox. RFC 1939 section 4 has "unable to
+// lock maildrop", its examples "maildrop already locked"; taken for a wrong password it would cost the credential.
+var inUse = regexp.MustCompile(`(?i)(maildrop|mailbox|mail spool)( is)?( already)? (locked|in use|busy)|lock (the |your )?(maildrop|mailbox)|lock on (the |your )?mailbox|` +
+	`lock busy|another (pop3? )?session|session (is )?(already )?(active|in progress)`)
+
 const (
+	otherSession = "close other programs that read this mailbox over POP3; after a broken session the server may hold it for some minutes"
 	sessionOver  = "ACCESS_TOKEN_EXPIRED"
 	webLogin     = "the mailbox's user must sign in once with a web browser; Google holds the account back until then"
 	popOff       = "POP must be enabled in the account's settings, and by an administrator for its domain"
@@ -113,8 +120,11 @@ func (s *session) classify(what string, err error) error {
 
 // means says whether a row of the table is about this refusal. RFC 3206 section 4: a code may grow parts behind a slash.
 func (r *refused) means(m meaning) bool {
-	if m.text != "" {
+	switch {
+	case m.text != "":
 		return strings.Contains(strings.ToLower(r.text), m.text)
+	case m.form != nil:
+		return m.form.MatchString(r.text)
 	}
 	return r.code == m.code || strings.HasPrefix(r.code, m.code+"/")
 }

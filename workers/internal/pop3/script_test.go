@@ -364,6 +364,7 @@ func TestServersThatWillNotDo(t *testing.T) {
 		"the greeting says no":  {script{"greeting": once("-ERR [SYS/TEMP] full\r\n")}, fault.Temporary, "SERVER_UNAVAILABLE"},
 		"no greeting of POP3":   {script{"greeting": once("220 mail ESMTP\r\n")}, fault.Temporary, ""},
 		"in use":                {script{"PASS": once("-ERR [IN-USE] locked\r\n")}, fault.Temporary, "IN_USE"},
+		"in use, in words":      {script{"PASS": once("-ERR maildrop already locked\r\n")}, fault.Temporary, "IN_USE"},
 		"polled too often":      {script{"PASS": once("-ERR [LOGIN-DELAY] wait\r\n")}, fault.Throttled, "LOGIN_DELAY"},
 		"wrong password":        {script{"PASS": once("-ERR no\r\n")}, fault.Auth, "AUTHENTICATION_FAILED"},
 		"the user is not known": {script{"USER": once("-ERR no such user\r\n")}, fault.Auth, "AUTHENTICATION_FAILED"},
