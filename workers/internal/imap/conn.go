@@ -80,7 +80,7 @@ func (s *session) open(ctx context.Context, c Config, tok tokenclient.Token) err
 	err := login(s.client, c.Settings.Endpoint, tok)
 	s.conn.Private(false)
 	if err != nil {
-		return s.refused(ctx, err)
+		return s.refused(ctx, tok, err)
 	}
 	return s.learnCapabilities(ctx)
 }

@@ -11,6 +11,7 @@ import (
 
 	goimap "github.com/emersion/go-imap/v2"
 
+	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/inbound"
 )
@@ -53,10 +54,11 @@ var replies = []reply{
 }
 
 const (
-	sessionOver  = "ACCESS_TOKEN_EXPIRED"
-	webLogin     = "the mailbox's user must sign in once with a web browser; Google holds the account back until then"
-	imapOff      = "an administrator must allow IMAP for the domain or the mailbox"
-	refusedLogin = "check that IMAP is enabled for the mailbox, that the application was granted access to it, and that its service principal was made with the object id of the enterprise application"
+	sessionOver     = "ACCESS_TOKEN_EXPIRED"
+	webLogin        = "the mailbox's user must sign in once with a web browser; Google holds the account back until then"
+	imapOff         = "an administrator must allow IMAP for the domain or the mailbox"
+	refusedPassword = "check user and password, and that IMAP is enabled for the mailbox"
+	refusedLogin    = "check that IMAP is enabled for the mailbox, that the application was granted access to it, and that its service principal was made with the object id of the enterprise application"
 )
 
 // errPreauth is a greeting that nobody should be content with: the mailbox that is open is not known to be the one that is
@@ -92,12 +94,15 @@ func (s *session) fail(ctx context.Context, what string, err error) error {
 
 // refused classifies a login that did not work: what nobody knows is the credential's fault if the server said no, the
 // line's otherwise.
-func (s *session) refused(ctx context.Context, err error) error {
+func (s *session) refused(ctx context.Context, tok tokenclient.Token, err error) error {
 	classified := s.fail(ctx, "log in", err)
 	var said *goimap.Error
 	var e *fault.Error
 	if errors.As(err, &said) && said.Type == goimap.StatusResponseTypeNo && errors.As(classified, &e) && e.Reason == "" {
 		e.Kind, e.Reason, e.Remedy = fault.Auth, "AUTHENTICATION_FAILED", refusedLogin
+	}
+	if e != nil && e.Remedy == refusedLogin && tok.IsPassword() {
+		e.Remedy = refusedPassword
 	}
 	return classified
 }

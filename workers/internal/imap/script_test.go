@@ -257,6 +257,19 @@ func TestAServerThatWantsNoPassword(t *testing.T) {
 	}
 }
 
+// Whoever logs in with a password has no use for what is to be done about an application.
+func TestAWrongPasswordIsCalledThat(t *testing.T) {
+	for _, said := range []string{"TAG NO Login failed.\r\n", "TAG NO [AUTHENTICATIONFAILED] no\r\n"} {
+		answers := inboxOf("")
+		answers["LOGIN"] = said
+		src, _ := play(t, answers, same)
+		_, err := src.List(t.Context(), nil, 10)
+		if err == nil || !strings.Contains(err.Error(), "check user and password") || strings.Contains(err.Error(), "application") {
+			t.Error(err)
+		}
+	}
+}
+
 // TestAnErrorChallengeIsAnsweredWithAnEmptyLine: servers that are strict say BAD to "=", and the reason is lost.
 func TestAnErrorChallengeIsAnsweredWithAnEmptyLine(t *testing.T) {
 	answers := inboxOf("AUTH=XOAUTH2 SASL-IR")

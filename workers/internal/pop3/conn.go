@@ -108,7 +108,7 @@ func (s *session) logIn(ctx context.Context, e tokenclient.Endpoint, tok tokencl
 		err = s.login(e, tok)
 		return err
 	})
-	return s.deny(ended, err)
+	return s.deny(tok, ended, err)
 }
 
 // do runs one exchange with the server: bounded silence, ended by ctx, the error classified.

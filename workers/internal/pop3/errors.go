@@ -67,13 +67,14 @@ var inUse = regexp.MustCompile(`(?i)(maildrop|mailbox|mail spool)( is)?( already
 	`lock busy|another (pop3? )?session|session (is )?(already )?(active|in progress)`)
 
 const (
-	otherSession = "close other programs that read this mailbox over POP3; after a broken session the server may hold it for some minutes"
-	sessionOver  = "ACCESS_TOKEN_EXPIRED"
-	webLogin     = "the mailbox's user must sign in once with a web browser; Google holds the account back until then"
-	popOff       = "POP must be enabled in the account's settings, and by an administrator for its domain"
-	refusedLogin = "check that POP3 is enabled for the mailbox (Set-CASMailbox -PopEnabled $true), that the application was granted FullAccess to it, and that its service principal was made with the object id of the enterprise application"
-	twoLines     = "the server may want the token on a line of its own: set mail.pop3.auth.xoauth2.two.line.authentication.format: true"
-	noUIDL       = "mail of a server without UIDL cannot be told apart between two sessions: fetch it by IMAP, or enable UIDL there"
+	otherSession    = "close other programs that read this mailbox over POP3; after a broken session the server may hold it for some minutes"
+	sessionOver     = "ACCESS_TOKEN_EXPIRED"
+	webLogin        = "the mailbox's user must sign in once with a web browser; Google holds the account back until then"
+	popOff          = "POP must be enabled in the account's settings, and by an administrator for its domain"
+	refusedPassword = "check user and password, and that POP3 is enabled for the mailbox"
+	refusedLogin    = "check that POP3 is enabled for the mailbox (Set-CASMailbox -PopEnabled $true), that the application was granted FullAccess to it, and that its service principal was made with the object id of the enterprise application"
+	twoLines        = "the server may want the token on a line of its own: set mail.pop3.auth.xoauth2.two.line.authentication.format: true"
+	noUIDL          = "mail of a server without UIDL cannot be told apart between two sessions: fetch it by IMAP, or enable UIDL there"
 )
 
 // fail classifies what went wrong in an exchange; nil stays nil. An error of ctx is the caller's own. What is no -ERR leaves a
@@ -134,7 +135,7 @@ func known(no *refused) bool { return slices.ContainsFunc(meanings, no.means) }
 
 // deny makes a login that did not work say so: what nobody knows is the credential's fault if the server said no, the line's
 // otherwise. classified is err after fail.
-func (s *session) deny(classified, err error) error {
+func (s *session) deny(tok tokenclient.Token, classified, err error) error {
 	var e *fault.Error
 	var no *refused
 	if !errors.As(classified, &e) || !errors.As(err, &no) {
@@ -150,6 +151,9 @@ func (s *session) deny(classified, err error) error {
 		e.Kind, e.Reason, e.Remedy = fault.Auth, "AUTHENTICATION_FAILED", refusedLogin+"; "+twoLines
 	default:
 		e.Kind, e.Reason, e.Remedy = fault.Auth, "AUTHENTICATION_FAILED", refusedLogin
+	}
+	if e.Remedy == refusedLogin && tok.IsPassword() {
+		e.Remedy = refusedPassword
 	}
 	return &refusal{e, s.server, err.Error()}
 }

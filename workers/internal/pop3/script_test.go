@@ -384,6 +384,18 @@ func TestServersThatWillNotDo(t *testing.T) {
 }
 
 // TestTokenLogins: both forms of AUTH, challenges, and what servers say to the wrong form.
+// Whoever logs in with a password has no use for what is to be done about an application.
+func TestAWrongPasswordIsCalledThat(t *testing.T) {
+	for _, said := range []string{"-ERR no", "-ERR [AUTH] bad login"} {
+		src, _ := play(t, two(script{"PASS": once(said + "\r\n")}), nothing)
+		_, err := src.List(t.Context(), nil, 10)
+		mustFail(t, err, fault.Auth, "AUTHENTICATION_FAILED")
+		if !strings.Contains(err.Error(), "check user and password") || strings.Contains(err.Error(), "application") {
+			t.Error(err)
+		}
+	}
+}
+
 func TestTokenLogins(t *testing.T) {
 	const (
 		no        = "-ERR [AUTH] no\r\n"
