@@ -178,6 +178,9 @@ func (r *refusal) Refusal() tokenclient.Refusal {
 	return tokenclient.Refusal{Kind: tokenclient.RefusedBySASL, Server: r.server, Reply: r.said}
 }
 
+// errNameless is a message that would be another one in the next session.
+var errNameless = &fault.Error{Kind: fault.Permanent, Reason: "UIDL_MISSING", Remedy: noUIDL, Err: errors.New("the server gives the message no UIDL")}
+
 // withoutUIDL explains a refused UIDL on a server that does not list it.
 func (s *session) withoutUIDL(err error) error {
 	var no *refused

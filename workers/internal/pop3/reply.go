@@ -3,6 +3,7 @@ package pop3
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -166,7 +167,14 @@ const maxNumber = 1 << 20
 // maxUIDL bounds a UIDL, in bytes. RFC 1939 section 7 says 70; some servers do not mind.
 const maxUIDL = 255
 
-// parseUIDL reads a line of UIDL.
+// nameless is the UIDL of a message to which the server gives none. It stands behind a sign that stand-ins alone begin with.
+const nameless = standIn + "none"
+
+// standIn begins what stands in for a UIDL that is none.
+const standIn = "%"
+
+// parseUIDL reads a line of UIDL. One message whose UIDL is not what RFC 1939 section 7 allows must not hide the others: what has
+// other characters in it, or is too long, names its message all the same, by its hash; nothing at all is nameless.
 func parseUIDL(line []byte) (number int, uidl string, err error) {
 	number, rest, err := splitListing(line)
 	if err != nil {
@@ -174,8 +182,11 @@ func parseUIDL(line []byte) (number int, uidl string, err error) {
 	}
 	uidl = string(bytes.TrimRight(rest, " "))
 	outside := func(r rune) bool { return r < 0x21 || r > 0x7e }
-	if uidl == "" || len(uidl) > maxUIDL || strings.ContainsFunc(uidl, outside) {
-		return 0, "", fmt.Errorf("the server's UIDL of message %d is not what RFC 1939 allows: %q", number, printable(uidl))
+	switch {
+	case uidl == "":
+		return number, nameless, nil
+	case len(uidl) > maxUIDL || strings.ContainsFunc(uidl, outside):
+		return number, fmt.Sprintf("%s%x", standIn, sha256.Sum256([]byte(uidl))), nil
 	}
 	return number, uidl, nil
 }

@@ -28,6 +28,9 @@ func (s *Source) Open(ctx context.Context, id string) (io.ReadCloser, error) {
 	if !ok {
 		return nil, fault.Newf(fault.Gone, "the message left the mailbox")
 	}
+	if uidlOf(id) == nameless {
+		return nil, errNameless
+	}
 	return sess.retrieve(ctx, m.number, s.ahead(sess, id))
 }
 

@@ -358,7 +358,7 @@ func TestServersThatWillNotDo(t *testing.T) {
 		"no UIDL":               {script{"CAPA": once("+OK\r\nUSER\r\n.\r\n"), "UIDL": once("-ERR unknown command\r\n")}, fault.Permanent, "UIDL_MISSING"},
 		"no UIDL, and why":      {script{"CAPA": once("-ERR\r\n"), "UIDL": once("-ERR [SYS/TEMP] later\r\n")}, fault.Temporary, "SERVER_UNAVAILABLE"},
 		"UIDL fails":            {script{"UIDL": once("-ERR oops\r\n")}, fault.Temporary, ""},
-		"UIDL is nonsense":      {script{"UIDL": once("+OK\r\nhello\r\n.\r\n")}, fault.Temporary, ""},
+		"UIDL has no numbers":   {script{"UIDL": once("+OK\r\nhello\r\n.\r\n")}, fault.Temporary, ""},
 		"LIST is nonsense":      {script{"LIST": once("+OK\r\n1 many\r\n.\r\n")}, fault.Temporary, ""},
 		"LIST is cut":           {script{"LIST": once("+OK\r\n1 10\r\n<close>")}, fault.Temporary, ""},
 		"the greeting says no":  {script{"greeting": once("-ERR [SYS/TEMP] full\r\n")}, fault.Temporary, "SERVER_UNAVAILABLE"},
@@ -384,6 +384,20 @@ func TestServersThatWillNotDo(t *testing.T) {
 }
 
 // TestTokenLogins: both forms of AUTH, challenges, and what servers say to the wrong form.
+// One message without a UIDL, or with one that is none, hides no other.
+func TestUIDLsThatAreNone(t *testing.T) {
+	src, _ := play(t, two(script{"UIDL": once("+OK\r\n1 \r\n2 not one\r\n.\r\n")}), nothing)
+	p := providertest.Page(t, src, nil)
+	if len(p.Items) != 2 {
+		t.Fatalf("%+v", p.Items)
+	}
+	_, err := src.Open(t.Context(), p.Items[0].ID)
+	mustFail(t, err, fault.Permanent, "UIDL_MISSING")
+	if got := string(providertest.Read(t, src, p.Items[1].ID)); got != "Subject: b\r\n\r\nb\r\n" {
+		t.Errorf("the other one: %q", got)
+	}
+}
+
 // Whoever logs in with a password has no use for what is to be done about an application.
 func TestAWrongPasswordIsCalledThat(t *testing.T) {
 	for _, said := range []string{"-ERR no", "-ERR [AUTH] bad login"} {

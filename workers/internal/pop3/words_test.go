@@ -3,6 +3,7 @@ package pop3
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -106,16 +107,17 @@ func TestListings(t *testing.T) {
 	}{
 		"UIDL of RFC 1939":  {"2 QhdPYR:00WBw1Ph7x7", 2, "QhdPYR:00WBw1Ph7x7", -1},
 		"LIST of RFC 1939":  {"1 120", 1, "120", 120},
-		"LIST and more":     {"1 120 octets", 1, "", 120},
+		"LIST and more":     {"1 120 octets", 1, fmt.Sprintf("%%%x", sha256.Sum256([]byte("120 octets"))), 120},
 		"blanks":            {"7  120 ", 7, "120", 120},
 		"no number":         {"x 120", 0, "", -1},
 		"number nought":     {"0 120", 0, "", -1},
 		"a huge number":     {"99999999 120", 0, "", -1},
-		"no rest":           {"3", 3, "", -1},
+		"no rest":           {"3", 3, nameless, -1},
 		"a negative size":   {"3 -1", 3, "-1", -1},
 		"a size of decades": {"3 99999999999999999999", 3, "99999999999999999999", -1},
-		"eight bits":        {"3 \xe4", 3, "", -1},
-		"a UIDL too long":   {"3 " + strings.Repeat("x", maxUIDL+1), 3, "", -1},
+		"eight bits":        {"3 \xe4", 3, fmt.Sprintf("%%%x", sha256.Sum256([]byte("\xe4"))), -1},
+		"a blank within":    {"3 4 b ", 3, fmt.Sprintf("%%%x", sha256.Sum256([]byte("4 b"))), 4},
+		"a UIDL too long":   {"3 " + strings.Repeat("x", maxUIDL+1), 3, fmt.Sprintf("%%%x", sha256.Sum256([]byte(strings.Repeat("x", maxUIDL+1)))), -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			number, uidl, err := parseUIDL([]byte(tc.line))
