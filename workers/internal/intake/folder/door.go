@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mailporter/kit/lockfile"
 	"mailporter/workers/internal/intake"
 )
@@ -79,7 +81,7 @@ func (d *Door) complain(err error) {
 		d.config.Log.Info("the drop folder is served again", "folder", d.config.Path)
 	case errors.Is(err, lockfile.ErrHeld):
 		d.config.Log.Info("another process serves the drop folder; waiting for it to end", "folder", d.config.Path)
-	case intake.AsRefusal(err) != nil:
+	case intake.AsRefusal(err) != nil, errors.Is(err, errChanging):
 		d.config.Log.Warn("files wait in the drop folder", "folder", d.config.Path, "error", err)
 	default:
 		d.config.Log.Error("the drop folder cannot be served", "folder", d.config.Path, "error", err)
@@ -172,8 +174,13 @@ func syncFolder(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// remove deletes a file that the outbox has. Somebody may have been quicker.
-func remove(path string) error {
+// remove deletes the file that the outbox has. Somebody may have been quicker, or have put another message in its place, which
+// the next look takes.
+func remove(path, name, taken string) error {
+	var s unix.Stat_t
+	if unix.Lstat(path, &s) == nil && identity(&s, name) != taken {
+		return nil
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove what was taken: %w", err)
 	}

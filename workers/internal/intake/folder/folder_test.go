@@ -370,8 +370,8 @@ func TestNotRemoved(t *testing.T) {
 			p := newPlace(t, Config{}, box)
 			p.drop("a.eml", explicit)
 			for range 3 { // as if the worker died each time before it removed the file
-				if _, mailbox, err := p.door.add(t.Context(), filepath.Join(p.dir, "a.eml"), "a.eml"); err != nil || mailbox != sales {
-					t.Fatal(mailbox, err)
+				if _, m, err := p.door.add(t.Context(), filepath.Join(p.dir, "a.eml"), "a.eml"); err != nil || m.Mailbox != sales {
+					t.Fatal(m.Mailbox, err)
 				}
 			}
 			p.look()
@@ -381,6 +381,72 @@ func TestNotRemoved(t *testing.T) {
 				t.Errorf("%d messages, want 2", len(all))
 			}
 		})
+	}
+}
+
+// TestReplaced: a message that takes the place of one that is just being taken is another one, and is not removed with it.
+func TestReplaced(t *testing.T) {
+	box := &flaky{Outbox: &outboundtest.Memory{}}
+	p := newPlace(t, Config{}, box)
+	p.drop("a.eml", explicit+"\r\none\r\n")
+	box.after = func() {
+		box.after = nil
+		p.drop("a.eml", explicit+"\r\ntwo\r\n")
+	}
+	p.look()
+	if left := p.left(""); len(left) != 1 {
+		t.Fatalf("left %q", left)
+	}
+	p.look()
+	var got string
+	for _, j := range jobs(t, box) {
+		got += body(t, box, j)
+	}
+	if got != "\r\none\r\n\r\ntwo\r\n" || len(p.left("")) != 0 {
+		t.Errorf("%q", got)
+	}
+}
+
+// growing is an outbox that is slow enough for somebody to write into the file.
+type growing struct {
+	outbound.Outbox
+	grow func()
+}
+
+// Add implements intake.Outbox.
+func (g *growing) Add(ctx context.Context, m outbound.Submission) (string, error) {
+	if g.grow != nil {
+		g.grow()
+		g.grow = nil
+	}
+	return g.Outbox.Add(ctx, m)
+}
+
+// TestWrittenInto: of a file that is not complete although it has such a name nothing is sent until it is.
+func TestWrittenInto(t *testing.T) {
+	box := &growing{Outbox: &outboundtest.Memory{}}
+	p := newPlace(t, Config{}, box)
+	p.drop("a.eml", explicit+"\r\none\r\n")
+	box.grow = func() {
+		f, err := os.OpenFile(filepath.Join(p.dir, "a.eml"), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.WriteString("two\r\n")
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.door.round(t.Context()); !errors.Is(err, errChanging) {
+		t.Errorf("%v", err)
+	}
+	p.look()
+	all := jobs(t, box)
+	if len(all) != 1 {
+		t.Fatalf("%d messages", len(all))
+	}
+	if got := body(t, box, all[0]); got != "\r\none\r\ntwo\r\n" {
+		t.Errorf("%q", got)
 	}
 }
 

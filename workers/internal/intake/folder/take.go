@@ -20,12 +20,12 @@ import (
 // take moves one file into the outbox, or aside if that can never be. The error is not the file's fault.
 func (d *Door) take(ctx context.Context, name string) error {
 	path := filepath.Join(d.config.Path, name)
-	id, mailbox, err := d.add(ctx, path, name)
+	id, m, err := d.add(ctx, path, name)
 	refusal := intake.AsRefusal(err)
 	switch {
 	case err == nil:
-		d.config.Log.Debug("took a file", "file", name, "mailbox", mailbox, "id", id)
-		return remove(path)
+		d.config.Log.Debug("took a file", "file", name, "mailbox", m.Mailbox, "id", id)
+		return remove(path, name, m.Request)
 	case errors.Is(err, errGone):
 		return nil
 	case refusal != nil && refusal.Reason == intake.MailboxesUnknown:
@@ -36,25 +36,27 @@ func (d *Door) take(ctx context.Context, name string) error {
 	return fmt.Errorf("take %s: %w", name, err)
 }
 
-// add gives a file's message to the outbox.
-func (d *Door) add(ctx context.Context, path, name string) (id, mailbox string, err error) {
+// add gives a file's message to the outbox. What it was comes back without its body.
+func (d *Door) add(ctx context.Context, path, name string) (id string, m outbound.Submission, err error) {
 	// O_NONBLOCK: to open a FIFO would wait for its writer. A link could name what its owner may not read.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return "", "", unreadable(err)
+		return "", m, unreadable(err)
 	}
 	defer f.Close() //nolint:errcheck // it was only read
 	request, err := identify(f, name)
 	if err != nil {
-		return "", "", err
+		return "", m, err
 	}
-	m, err := d.submission(f)
+	m, err = d.submission(f)
 	if err != nil {
-		return "", "", err
+		return "", m, err
 	}
 	m.Request = request
+	m.Body = &whole{m.Body, f, request, name}
 	id, err = d.outbox.Add(ctx, m)
-	return id, m.Mailbox, err
+	m.Body = nil
+	return id, m, err
 }
 
 // errGone says that somebody took the file back.
@@ -83,8 +85,38 @@ func identify(f *os.File, name string) (string, error) {
 	if s.Mode&unix.S_IFMT != unix.S_IFREG {
 		return "", fault.Newf(fault.Permanent, "this is no regular file: drop messages")
 	}
-	return fmt.Sprintf("folder %d %d %d %d %s", s.Ino, s.Size, s.Mtim.Nano(), s.Ctim.Nano(), name), nil
+	return identity(&s, name), nil
 }
+
+func identity(s *unix.Stat_t, name string) string {
+	return fmt.Sprintf("folder %d %d %d %d %s", s.Ino, s.Size, s.Mtim.Nano(), s.Ctim.Nano(), name)
+}
+
+// whole is a message whose end counts only if its file is still what it was at the beginning: of a program that writes into a
+// file that is complete already, half would be sent.
+type whole struct {
+	io.Reader
+	file *os.File
+	was  string
+	name string
+}
+
+// Read implements io.Reader.
+func (w *whole) Read(p []byte) (int, error) {
+	n, err := w.Reader.Read(p)
+	if !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	if is, ierr := identify(w.file, w.name); ierr != nil {
+		return n, ierr
+	} else if is != w.was {
+		return n, errChanging
+	}
+	return n, err
+}
+
+// errChanging leaves a file for the next look.
+var errChanging = errors.New("somebody writes into the file; write it under another name, and rename it once it is complete")
 
 // submission reads a file twice: once to see whether its message may be sent, and later, as the body, once more. Nothing of a
 // message that is refused gets into the outbox.
