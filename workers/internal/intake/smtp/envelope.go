@@ -138,7 +138,8 @@ func (s *session) rcpt(rest string) {
 	case !s.started:
 		s.wrong(503, "5.5.1 MAIL first")
 	case !ok || err != nil || to == "":
-		s.wrong(501, syntax(err, "5.1.3")+" RCPT TO:<address> [parameters]"+because(err))
+		// No error of the client's: a program with a list of recipients does not know better.
+		s.reply(501, syntax(err, "5.1.3")+" RCPT TO:<address> [parameters]"+because(err))
 	case !intake.IsASCII(to) && !s.envelope.UTF8:
 		s.reply(553, "5.6.7 This recipient needs SMTPUTF8")
 	default:

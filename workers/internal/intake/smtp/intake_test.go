@@ -404,6 +404,40 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
+// A program with a list of recipients and a connection that it keeps open errs now and then for ever.
+func TestFewErrorsAmongManyMessages(t *testing.T) {
+	c := greeted(t, open(t, smtp.Config{}))
+	for range 5 {
+		c.do("MAIL FROM:<"+support+">", "250 ")
+		for range 20 {
+			c.do("RCPT TO:<nonsense>", "501 5.1.3")
+		}
+		for range 5 {
+			c.do("XYZ", "500 ")
+		}
+		c.do("RCPT TO:<"+ann+">", "250 ")
+		c.do("DATA", "354 ")
+		c.send("Subject: x\r\n\r\n.\r\n")
+		c.want("250 ")
+	}
+}
+
+// A device that sends everything at once, whatever it is told, must not have the text of its message taken for commands.
+func TestBlindClient(t *testing.T) {
+	d := open(t, smtp.Config{})
+	c := dial(t, d.address)
+	c.want("220 ")
+	c.send("HELO\r\nMAIL FROM:<nobody@contoso.example>\r\nRCPT TO:<" + ann + ">\r\nDATA\r\nSubject: alarm\r\n\r\nRSET\r\nMAIL FROM:<" + support +
+		">\r\nRCPT TO:<" + ann + ">\r\nDATA\r\nof a stranger\r\n.\r\nQUIT\r\n")
+	for _, want := range []string{"250 ", "550 5.7.1", "503 ", "503 ", "500 5.5.1 This is a message"} {
+		c.want(want)
+	}
+	c.closed()
+	if bodies, _ := d.taken(t); len(bodies) != 0 {
+		t.Errorf("took %q", bodies)
+	}
+}
+
 // A form that a browser posts must not become a message.
 func TestHTTP(t *testing.T) {
 	d := open(t, smtp.Config{})

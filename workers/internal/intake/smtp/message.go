@@ -55,6 +55,7 @@ func (s *session) answer(id string, wrong, err error) {
 		s.server.config.Log.Error("the outbox does not take mail", "mailbox", s.mailbox, "error", err)
 		s.reply(451, "4.3.0 The outbox cannot take it now, try again later")
 	default:
+		s.errors = 0
 		s.reply(250, "2.0.0 Queued as "+id)
 	}
 }

@@ -30,7 +30,7 @@ type session struct {
 	trusted  bool // by address or certificate
 	user     bool // by AUTH
 	secure   bool // within TLS
-	errors   int  // commands that made no sense, refused logins
+	errors   int  // commands that made no sense, refused logins; since the last message
 	over     bool
 	started  bool             // MAIL was accepted
 	by       intake.Submitter // who it is, as far as that limits him
@@ -187,18 +187,22 @@ func (s *session) handle(line string) {
 	case "QUIT":
 		s.bye(221, "2.0.0 Bye")
 	default:
-		s.unknown(line)
+		s.unknown(verb, line)
 	}
 }
 
-// unknown is for a command that SMTP does not have. A web page can make a browser on a machine that may submit post a form
-// here, whose content would be taken for commands after some errors: no program that speaks HTTP gets so far.
-func (s *session) unknown(line string) {
-	if strings.Contains(line, " HTTP/") {
+// unknown is for a command that SMTP does not have. Two kinds end the session, since commands that are none of the client's would
+// follow. A web page can make a browser on a machine that may submit post a form here. And a program that sends all it has
+// without waiting for answers sends its message where DATA was refused, with what others wrote in it.
+func (s *session) unknown(verb, line string) {
+	switch {
+	case strings.Contains(line, " HTTP/"):
 		s.bye(500, "5.5.1 This is SMTP, not HTTP")
-		return
+	case strings.Contains(verb, ":"):
+		s.bye(500, "5.5.1 This is a message where a command belongs: wait for the answer to DATA")
+	default:
+		s.wrong(500, "5.5.1 No such command")
 	}
-	s.wrong(500, "5.5.1 No such command")
 }
 
 func (s *session) reset() { s.started, s.mailbox, s.envelope = false, "", mail.Envelope{} }
