@@ -501,6 +501,22 @@ func TestStrangersLeave(t *testing.T) {
 	c.closed()
 }
 
+// However many strangers there are, there is room for those who may submit; who logs in is no stranger any more.
+func TestStrangersLeaveRoom(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte(password), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, smtp.Config{Allow: []netip.Prefix{}, MaxSessions: 4, Users: []smtp.User{{Name: "crm", Password: secret.Ref{File: file}}}})
+	one, two := greeted(t, d), greeted(t, d)
+	dial(t, d.address).want("421 4.7.0 Too many connections")
+	login := "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00crm\x00"+password))
+	one.do(login, "235 ")
+	two.do(login, "235 ")
+	greeted(t, d)
+	one.begin(support)
+}
+
 // Whoever may submit has all the time that he needs.
 func TestWhoIsKnownStays(t *testing.T) {
 	d := open(t, smtp.Config{LoginWithin: time.Nanosecond})

@@ -20,15 +20,31 @@ type Server struct {
 	outbox  intake.Outbox
 	senders *intake.Senders
 
-	sessions sync.WaitGroup
-	slots    chan struct{}
-	full     atomic.Bool // somebody was turned away since there was room
+	sessions  sync.WaitGroup
+	room      room
+	strangers room        // the part of it that those may have who have yet to prove who they are
+	full      atomic.Bool // somebody was turned away since there was room
 }
+
+// room is for so many sessions as its capacity.
+type room chan struct{}
+
+// enter takes a place, if there is one.
+func (r room) enter() bool {
+	select {
+	case r <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r room) leave() { <-r }
 
 // New makes a server that puts mail into o. senders may be filled, and change, while it serves.
 func New(c Config, o intake.Outbox, senders *intake.Senders) *Server {
 	c = c.withDefaults()
-	return &Server{config: c, outbox: o, senders: senders, slots: make(chan struct{}, c.MaxSessions)}
+	return &Server{config: c, outbox: o, senders: senders, room: make(room, c.MaxSessions), strangers: make(room, (c.MaxSessions+1)/2)}
 }
 
 // Serve takes connections from l until ctx ends. Then no new ones are taken, idle ones are told to come back, messages
@@ -66,22 +82,21 @@ func retry(ctx context.Context, err error) bool {
 
 func (s *Server) serve(ctx context.Context, raw net.Conn) {
 	defer raw.Close() //nolint:errcheck // everything was answered before
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-		s.full.Store(false)
-	default:
-		if !s.full.Swap(true) {
-			s.config.Log.Warn("turning clients away: too many connections", "sessions", cap(s.slots), "remote", raw.RemoteAddr().String())
-		}
-		_ = raw.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = raw.Write([]byte("421 4.7.0 Too many connections, come back soon\r\n"))
+	if !s.room.enter() {
+		s.turnAway(raw)
 		return
 	}
+	defer s.room.leave()
 	g := &gate{conn: raw}
 	if !s.allows(raw.RemoteAddr()) {
-		g.end(time.Now().Add(s.config.LoginWithin))
+		if !s.strangers.enter() {
+			s.turnAway(raw)
+			return
+		}
+		g.stranger(time.Now().Add(s.config.LoginWithin), s.strangers.leave)
+		defer g.welcome()
 	}
+	s.full.Store(false)
 	stop := context.AfterFunc(ctx, g.drain)
 	defer stop()
 	// What is coming in when the server is told to stop is taken to its end.
@@ -98,6 +113,14 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 	x := newSession(work, s, conn, g)
 	x.run()
 	x.hangUp()
+}
+
+func (s *Server) turnAway(client net.Conn) {
+	if !s.full.Swap(true) {
+		s.config.Log.Warn("turning clients away: too many connections", "sessions", cap(s.room), "remote", client.RemoteAddr().String())
+	}
+	_ = client.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = client.Write([]byte("421 4.7.0 Too many connections, come back soon\r\n"))
 }
 
 // noTLS tells the operator what the client cannot: which of the two is too old, or does not trust the other. Who only looks
@@ -122,13 +145,25 @@ type gate struct {
 	drained bool
 	busy    bool      // a message is coming in
 	until   time.Time // when the session ends whatever comes; zero: never
+	known   func()    // to be called when the client has proved who it is; nil: it has, or need not
 }
 
-// end sets when the session ends whatever comes, or with the zero time that it does not.
-func (g *gate) end(at time.Time) {
+// stranger begins a session that ends at a time whatever comes, unless the client is welcomed before. leave is called then, or
+// when the session ends.
+func (g *gate) stranger(until time.Time, leave func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.until = at
+	g.until, g.known = until, leave
+}
+
+// welcome is for a client that has proved who it is.
+func (g *gate) welcome() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.known != nil {
+		g.known()
+	}
+	g.until, g.known = time.Time{}, nil
 }
 
 // drain tells the session to end, at once if it waits.
@@ -189,7 +224,7 @@ func (g *gate) linger() {
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	g.end(time.Time{}) // last words are for strangers too
+	g.welcome() // last words are for strangers too
 	if g.extend(lastWords) != nil {
 		return
 	}

@@ -61,7 +61,7 @@ func (s *session) attach(conn net.Conn) {
 		s.secure = true
 		if by, ok := s.server.config.Clients.Admit(t.ConnectionState()); ok {
 			s.trusted, s.by = true, by
-			s.gate.end(time.Time{})
+			s.gate.welcome()
 		}
 	}
 }
@@ -291,7 +291,7 @@ func (s *session) login(mechanism, initial string) {
 		s.wrong(535, "5.7.8 User or password is wrong")
 	default:
 		s.user, s.by = true, by
-		s.gate.end(time.Time{})
+		s.gate.welcome()
 		s.reply(235, "2.7.0 Welcome")
 	}
 }
