@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -251,6 +252,37 @@ func TestFullDisk(t *testing.T) {
 	limit(1 << 20)
 	if _, err := s.Outbox().Add(t.Context(), small()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestIncomingMailLeavesRoom: on a disk without the room that sending needs, mail would stay for ever.
+func TestIncomingMailLeavesRoom(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, s)
+	out := s.Outbox()
+	if _, err := out.Add(t.Context(), small()); err != nil {
+		t.Fatal(err)
+	}
+	s.reserve = math.MaxUint64
+	if _, err := out.Add(t.Context(), small()); fault.Of(err) != fault.Temporary || !strings.Contains(fmt.Sprint(err), "make room") {
+		t.Errorf("a message: %v", err)
+	}
+	// A large one fills the disk while it comes.
+	if _, err := s.storeFile(strings.NewReader(strings.Repeat("x", 3<<20))); !strings.Contains(fmt.Sprint(err), "make room") {
+		t.Errorf("a large message: %v", err)
+	}
+	if n := spooled(t, s.dir); n != 0 {
+		t.Errorf("%d spool files of messages that were refused", n)
+	}
+	jobs, err := out.Claim(t.Context(), []string{box}, 1, 1, time.Minute)
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("%d jobs, %v", len(jobs), err)
+	}
+	if err := out.Settle(t.Context(), jobs[0], outbound.Verdict{Sent: []string{jobs[0].Envelope.Recipients[0].Address}}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -26,6 +26,9 @@ func (s outbox) Add(ctx context.Context, m outbound.Submission) (string, error) 
 	if len(m.Envelope.Recipients) == 0 {
 		return "", errNobody
 	}
+	if err := s.room(); err != nil {
+		return "", err
+	}
 	envelope, err := json.Marshal(m.Envelope)
 	if err != nil {
 		return "", fmt.Errorf("add message: %w", err)

@@ -50,7 +50,7 @@ func (s *Store) storeFile(r io.Reader) (stored, error) {
 	if err != nil {
 		return stored{}, fmt.Errorf("spool message: %w", err)
 	}
-	n, err := io.Copy(f, r)
+	n, err := io.Copy(&roomy{Writer: f, room: s.room}, r)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = syncDir(filepath.Dir(path)) // or the name could be lost with the power, though the bytes are there

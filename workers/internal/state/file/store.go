@@ -22,10 +22,11 @@ import (
 
 // Store is a folder that this process holds. Any number of goroutines may use it.
 type Store struct {
-	dir   string
-	lock  *os.File
-	write *sql.DB // one connection: with more, SQLite spends its time on refused locks
-	read  *sql.DB
+	dir     string
+	lock    *os.File
+	reserve uint64  // bytes of the disk that incoming mail leaves free
+	write   *sql.DB // one connection: with more, SQLite spends its time on refused locks
+	read    *sql.DB
 
 	jobs    chan job
 	closing chan struct{}
@@ -60,7 +61,7 @@ func Open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("open state: %w; a folder serves one worker: give each its own, or use redis://", err)
 	}
 	s := &Store{
-		dir: dir, lock: held,
+		dir: dir, lock: held, reserve: reserve,
 		jobs: make(chan job), closing: make(chan struct{}), ended: make(chan struct{}),
 		changed: make(chan struct{}, 1),
 	}
