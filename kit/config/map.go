@@ -159,6 +159,12 @@ func (m *Map) IsText(key string) bool {
 	return owner != nil && n.Kind == yaml.ScalarNode
 }
 
+// IsList says whether the option is given as a list.
+func (m *Map) IsList(key string) bool {
+	n, owner := m.find(key)
+	return owner != nil && n.Kind == yaml.SequenceNode
+}
+
 // HasHere says whether the option is given in this mapping itself.
 func (m *Map) HasHere(key string) bool {
 	o := m.ask(key)

@@ -14,6 +14,7 @@ import (
 	"mailporter/workers/internal/intake/grpc"
 	"mailporter/workers/internal/intake/smtp"
 	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/setup"
 )
 
 // A door is a way in that is open: it takes mail in until ctx ends, or until it cannot go on.
@@ -46,18 +47,9 @@ func (w *sending) doors(ctx context.Context, senders *intake.Senders) error {
 
 // open opens the doors; those that are open come back beside an error too.
 func (w *sending) open(ctx context.Context, senders *intake.Senders) (all []door, err error) {
-	in := w.config.Intake
-	for _, way := range []struct {
-		wanted bool
-		name   string
-		open   func(context.Context, *intake.Senders) (door, error)
-	}{
-		{in.SMTP != nil, "smtp", w.openSMTP},
-		{in.GRPC != nil, "grpc", w.openGRPC},
-		{in.Folder != nil, "folder", w.openFolder},
-	} {
-		if !way.wanted || ctx.Err() != nil {
-			continue // told to stop before it began
+	for _, way := range w.ways() {
+		if ctx.Err() != nil {
+			break // told to stop before it began
 		}
 		serve, err := way.open(ctx, senders)
 		if err != nil && ctx.Err() == nil {
@@ -68,6 +60,26 @@ func (w *sending) open(ctx context.Context, senders *intake.Senders) (all []door
 		}
 	}
 	return all, nil
+}
+
+// way is one of the ways in that the file has.
+type way struct {
+	name string
+	open func(context.Context, *intake.Senders) (door, error)
+}
+
+func (w *sending) ways() (all []way) {
+	in := w.config.Intake
+	for _, listener := range in.SMTP {
+		all = append(all, way{"smtp", func(ctx context.Context, s *intake.Senders) (door, error) { return w.openSMTP(ctx, listener, s) }})
+	}
+	if in.GRPC != nil {
+		all = append(all, way{"grpc", w.openGRPC})
+	}
+	if in.Folder != nil {
+		all = append(all, way{"folder", w.openFolder})
+	}
+	return all
 }
 
 // through is the outbox behind a door.
@@ -84,8 +96,7 @@ func (w *sending) listen(ctx context.Context, door, address string) (net.Listene
 	return l, nil
 }
 
-func (w *sending) openSMTP(ctx context.Context, senders *intake.Senders) (door, error) {
-	in := w.config.Intake.SMTP
+func (w *sending) openSMTP(ctx context.Context, in setup.SMTPIntake, senders *intake.Senders) (door, error) {
 	c := smtp.Config{
 		Rules: in.Rules, Hostname: w.config.Intake.Hostname, Allow: in.Allow, Clients: in.Clients, ImplicitTLS: in.ImplicitTLS,
 		MendLineEnds: in.MendLineEnds, Log: w.frame.Log,

@@ -29,7 +29,8 @@ func threeDoors(t *testing.T) *sending {
 	frame.Health.Expect("intake")
 	rules := intake.Rules{}.WithDefaults()
 	in := setup.Intake{
-		SMTP: &setup.SMTPIntake{Rules: rules, Listen: programtest.FreeAddress(t)}, GRPC: &setup.GRPCIntake{Rules: rules, Listen: programtest.FreeAddress(t)},
+		SMTP:   []setup.SMTPIntake{{Rules: rules, Listen: programtest.FreeAddress(t)}, {Rules: rules, Listen: programtest.FreeAddress(t)}},
+		GRPC:   &setup.GRPCIntake{Rules: rules, Listen: programtest.FreeAddress(t)},
 		Folder: &setup.FolderIntake{Rules: rules, Path: filepath.Join(t.TempDir(), "drop"), Poll: time.Second},
 	}
 	return &sending{base: &base{frame: frame, config: setup.Config{Intake: in}}, outbox: &outboundtest.Memory{}, arrivals: newArrivals(prometheus.NewRegistry())}
@@ -52,7 +53,7 @@ func TestDoorsOpenAndClose(t *testing.T) {
 	go func() { ended <- w.doors(ctx, &intake.Senders{}) }()
 	programtest.WaitFor(t, "readiness", func() bool { return ready(w) })
 	in := w.config.Intake
-	for _, address := range []string{in.SMTP.Listen, in.GRPC.Listen} {
+	for _, address := range []string{in.SMTP[0].Listen, in.SMTP[1].Listen, in.GRPC.Listen} {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -66,7 +67,7 @@ func TestDoorsOpenAndClose(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	mustBeFree(t, in.SMTP.Listen, in.GRPC.Listen)
+	mustBeFree(t, in.SMTP[0].Listen, in.SMTP[1].Listen, in.GRPC.Listen)
 }
 
 // mustBeFree: nobody listens there.
@@ -94,13 +95,13 @@ func TestDoorsThatDoNotOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*setup.Intake){
-		"smtp":   func(in *setup.Intake) { in.SMTP.Listen = taken.Addr().String() },
+		"smtp":   func(in *setup.Intake) { in.SMTP[1].Listen = taken.Addr().String() },
 		"grpc":   func(in *setup.Intake) { in.GRPC.Listen = taken.Addr().String() },
 		"folder": func(in *setup.Intake) { in.Folder.Path = file },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := threeDoors(t)
-			free := []string{w.config.Intake.SMTP.Listen, w.config.Intake.GRPC.Listen}
+			free := []string{w.config.Intake.SMTP[0].Listen, w.config.Intake.GRPC.Listen}
 			spoil(&w.config.Intake)
 			err := w.doors(t.Context(), &intake.Senders{})
 			if err == nil || !strings.HasPrefix(err.Error(), name+": ") || ready(w) {

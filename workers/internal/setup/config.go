@@ -88,7 +88,7 @@ func (c Config) Fetches() bool { return c.Sinks != nil }
 
 // Sends says whether the file is for a worker that sends mail.
 func (c Config) Sends() bool {
-	return c.Intake.SMTP != nil || c.Intake.GRPC != nil || c.Intake.Folder != nil
+	return len(c.Intake.SMTP) > 0 || c.Intake.GRPC != nil || c.Intake.Folder != nil
 }
 
 // refuse complains about options of the other half, which would have no effect here.

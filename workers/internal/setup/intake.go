@@ -15,15 +15,15 @@ import (
 	"mailporter/workers/internal/intake"
 )
 
-// Intake is the ways in; a door that the file does not have is nil.
+// Intake is the ways in; a door that the file does not have is nil. There may be several listeners for SMTP.
 type Intake struct {
 	Hostname string // our own name, in greetings
-	SMTP     *SMTPIntake
+	SMTP     []SMTPIntake
 	GRPC     *GRPCIntake
 	Folder   *FolderIntake
 }
 
-// SMTPIntake is the submission listener.
+// SMTPIntake is a submission listener.
 type SMTPIntake struct {
 	Rules       intake.Rules
 	Listen      string
@@ -63,7 +63,7 @@ func readIntake(root *config.Map) Intake {
 	m := root.Map("intake")
 	in := Intake{Hostname: hostname()}
 	if m.Has("smtp") {
-		in.Hostname, in.SMTP = readSMTP(m.Map("smtp"))
+		in.Hostname, in.SMTP = readListeners(m)
 	}
 	if m.Has("grpc") {
 		in.GRPC = readGRPC(m.Map("grpc"))
@@ -71,20 +71,52 @@ func readIntake(root *config.Map) Intake {
 	if m.Has("folder") {
 		in.Folder = readFolder(m)
 	}
-	if in.SMTP == nil && in.GRPC == nil && in.Folder == nil {
+	if !m.Has("smtp") && in.GRPC == nil && in.Folder == nil {
 		m.Know([]string{"smtp", "grpc", "folder"})
 		m.Complain("smtp", "is missing: there would be no way in", "write intake: {smtp: {listen: 127.0.0.1:2525}}, or grpc, or folder")
 	}
-	if in.SMTP != nil && in.GRPC != nil && in.SMTP.Listen == in.GRPC.Listen {
+	if in.GRPC != nil && listens(in.SMTP, in.GRPC.Listen) {
 		m.Complain("grpc", "listens at "+in.GRPC.Listen+", as smtp does", "give one of them another port")
 	}
 	m.Done()
 	return in
 }
 
-func readSMTP(m *config.Map) (hostName string, in *SMTPIntake) {
-	hostName = m.Text("hostname", hostname())
-	in = &SMTPIntake{
+// readListeners reads smtp: {...}, or smtp: [{...}, ...]. They have one name: what a listener is called, reports are called too.
+func readListeners(m *config.Map) (hostName string, all []SMTPIntake) {
+	var each []*config.Map
+	if m.IsList("smtp") {
+		each = m.Maps("smtp")
+	} else {
+		each = append(each, m.Map("smtp"))
+	}
+	if len(each) == 0 {
+		m.Complain("smtp", "lists no listener", "write some, such as [{listen: 127.0.0.1:2525}], or remove it")
+	}
+	hostName = hostname()
+	for i, one := range each {
+		name, in := readSMTP(one, hostName)
+		switch {
+		case i == 0:
+			hostName = name
+		case name != hostName:
+			one.Complain("hostname", fmt.Sprintf("is not %s, as the first listener has it", hostName), "give it there alone")
+		}
+		if listens(all, in.Listen) {
+			one.Complain("listen", "is "+in.Listen+", as another listener has it", "give one of them another port")
+		}
+		all = append(all, in)
+	}
+	return hostName, all
+}
+
+func listens(all []SMTPIntake, address string) bool {
+	return slices.ContainsFunc(all, func(in SMTPIntake) bool { return in.Listen == address })
+}
+
+func readSMTP(m *config.Map, name string) (hostName string, in SMTPIntake) {
+	hostName = m.Text("hostname", name)
+	in = SMTPIntake{
 		Rules:       readRules(m),
 		Listen:      m.Address("listen", "127.0.0.1:2525"),
 		ImplicitTLS: m.Bool("implicit-tls", false),

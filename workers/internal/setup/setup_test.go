@@ -171,7 +171,7 @@ intake:
 	if c.State.Redis != "redis+sentinel://a:1,b:2/3?master=m" || c.State.Password.Reveal() != marker || c.Retry.GiveUp != 48*time.Hour {
 		t.Errorf("%+v", c)
 	}
-	in := c.Intake.SMTP
+	in := c.Intake.SMTP[0]
 	if in.Listen != "127.0.0.1:2525" || c.Intake.Hostname != "relay.example" || !in.ImplicitTLS || in.Rules.MaxSize != 25<<20 || in.Rules.MaxRecipients != 50 || in.Rules.NullSender != "bounces@contoso.example" {
 		t.Errorf("intake %+v", in)
 	}
@@ -205,9 +205,11 @@ func TestDoors(t *testing.T) {
 		"folder":  {"{folder: drop}", Intake{Folder: &FolderIntake{Rules: rules, Path: filepath.Join(dir, "drop"), Poll: time.Second}}},
 		"more of it": {"{folder: {path: drop, poll: '00:00:05', senders: a@b, null-sender: c@d}}", Intake{Folder: &FolderIntake{Rules: intake.Rules{NullSender: "c@d"}.WithDefaults(),
 			Path: filepath.Join(dir, "drop"), Poll: 5 * time.Second, Senders: []string{"a@b"}}}},
-		"text":                 {"{smtp: {mend-line-ends: true}}", Intake{SMTP: &SMTPIntake{Rules: rules, Listen: "127.0.0.1:2525", MendLineEnds: true}}},
-		"nobody without login": {"{smtp: {allow: []}}", Intake{SMTP: &SMTPIntake{Rules: rules, Listen: "127.0.0.1:2525", Allow: []netip.Prefix{}}}},
-		"all":                  {"{smtp: {}, grpc: {insecure: true}, folder: /tmp/drop}", Intake{SMTP: &SMTPIntake{Rules: rules, Listen: "127.0.0.1:2525"}, GRPC: &GRPCIntake{Rules: rules, Listen: "127.0.0.1:9444"}, Folder: &FolderIntake{Rules: rules, Path: "/tmp/drop", Poll: time.Second}}},
+		"text": {"{smtp: {mend-line-ends: true}}", Intake{SMTP: []SMTPIntake{{Rules: rules, Listen: "127.0.0.1:2525", MendLineEnds: true}}}},
+		"two listeners": {"{smtp: [{listen: '127.0.0.1:25'}, {listen: '127.0.0.1:587', mend-line-ends: true}]}", Intake{SMTP: []SMTPIntake{
+			{Rules: rules, Listen: "127.0.0.1:25"}, {Rules: rules, Listen: "127.0.0.1:587", MendLineEnds: true}}}},
+		"nobody without login": {"{smtp: {allow: []}}", Intake{SMTP: []SMTPIntake{{Rules: rules, Listen: "127.0.0.1:2525", Allow: []netip.Prefix{}}}}},
+		"all":                  {"{smtp: {}, grpc: {insecure: true}, folder: /tmp/drop}", Intake{SMTP: []SMTPIntake{{Rules: rules, Listen: "127.0.0.1:2525"}}, GRPC: &GRPCIntake{Rules: rules, Listen: "127.0.0.1:9444"}, Folder: &FolderIntake{Rules: rules, Path: "/tmp/drop", Poll: time.Second}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := mustLoad(t, dir, broker+"state: file:state\nintake: "+tc.text+"\n", Outbound)
@@ -238,7 +240,7 @@ func TestReports(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	c := mustLoad(t, folder(t), sending, Outbound)
-	in := c.Intake.SMTP
+	in := c.Intake.SMTP[0]
 	if in.Listen != "127.0.0.1:2525" || c.Intake.Hostname == "" || in.Allow != nil || in.Rules.MaxSize != defaultSize ||
 		in.Rules.MaxRecipients != defaultRecipients || in.TLS.Certificate != "" || c.Retry.GiveUp != defaultGiveUp || c.Admin != "" {
 		t.Errorf("%+v", c)
