@@ -83,6 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.drain()
+	<-failed // a server that is told to stop before it began closes l only then
 	return nil
 }
 

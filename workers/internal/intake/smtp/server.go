@@ -50,8 +50,13 @@ func New(c Config, o intake.Outbox, senders *intake.Senders) *Server {
 // Serve takes connections from l until ctx ends. Then no new ones are taken, idle ones are told to come back, messages
 // that are coming in are taken to their end, and Serve returns nil. Another error of l ends it too.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() }) // its error would say that it was closed
-	defer stop()
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { defer close(closed); _ = l.Close() }) // its error would say that it was closed
+	defer func() {
+		if !stop() {
+			<-closed // Accept may return before the port is free
+		}
+	}()
 	defer s.sessions.Wait()
 	for {
 		conn, err := l.Accept()
