@@ -44,6 +44,7 @@ var rooms = map[string]Layer{
 	"mailporter/workers/internal/esmtp":    Word,
 	"mailporter/workers/internal/web":      Word,
 	"mailporter/workers/internal/redact":   Word,
+	"mailporter/workers/internal/slots":    Word,
 	"mailporter/workers/internal/inbound":  Engine,
 	"mailporter/workers/internal/outbound": Engine,
 	"mailporter/workers/internal/imap":     Edge,

@@ -9,19 +9,18 @@ import (
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/program"
-	"mailporter/workers/internal/setup"
 )
 
 func main() { worker.App().Main() }
 
 var worker = program.Both{Protocol: tokenclient.Graph, Source: source, Transport: transport}
 
-func source(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (inbound.Source, error) {
-	return graph.New(graph.Config{Settings: s, Folder: folder, Broker: b, Roots: c.Roots})
+func source(m program.Means, s tokenclient.Settings, folder string) (inbound.Source, error) {
+	return graph.New(graph.Config{Settings: s, Folder: folder, Broker: m.Broker, Roots: m.Config.Roots, Slots: m.Slots})
 }
 
-func transport(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error) {
-	t, err := graph.NewTransport(graph.TransportConfig{Roots: c.Roots}, s, b)
+func transport(m program.Means, s tokenclient.Settings) (outbound.Transport, error) {
+	t, err := graph.NewTransport(graph.TransportConfig{Roots: m.Config.Roots, Slots: m.Slots}, s, m.Broker)
 	if err != nil {
 		return nil, err // not t: a nil *Transport is no nil Transport
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"mailporter/kit/tokenclient"
 	"mailporter/sandbox"
@@ -36,3 +37,9 @@ func TestCorrespondentsStayOutOfTheLog(t *testing.T) {
 }
 
 func TestReports(t *testing.T) { programtest.Reported(t, both) }
+
+// TestReadsAndSendsTogether: what one worker reads and another one sends is four requests at a time, together.
+func TestReadsAndSendsTogether(t *testing.T) {
+	slow := fault.Rule{Target: fault.Graph, Action: fault.Delay, Delay: 50 * time.Millisecond}
+	programtest.Together(t, both, slow, func(sb *sandbox.Sandbox) int { return sb.Stats().Graph.Throttled })
+}

@@ -7,13 +7,12 @@ import (
 	"mailporter/workers/internal/imap"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/program"
-	"mailporter/workers/internal/setup"
 )
 
 func main() { worker.App().Main() }
 
 var worker = program.Inbound{Protocol: tokenclient.IMAP, Source: source}
 
-func source(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (inbound.Source, error) {
-	return imap.New(imap.Config{Settings: s, Folder: folder, Broker: b, Roots: c.Roots})
+func source(m program.Means, s tokenclient.Settings, folder string) (inbound.Source, error) {
+	return imap.New(imap.Config{Settings: s, Folder: folder, Broker: m.Broker, Roots: m.Config.Roots})
 }

@@ -7,7 +7,6 @@ import (
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/pop3"
 	"mailporter/workers/internal/program"
-	"mailporter/workers/internal/setup"
 )
 
 func main() { worker.App().Main() }
@@ -16,6 +15,6 @@ func main() { worker.App().Main() }
 // larger than those of other protocols.
 var worker = program.Inbound{Protocol: tokenclient.POP3, Source: source, Page: 1000}
 
-func source(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (inbound.Source, error) {
-	return pop3.New(pop3.Config{Settings: s, Folder: folder, Broker: b, Roots: c.Roots})
+func source(m program.Means, s tokenclient.Settings, folder string) (inbound.Source, error) {
+	return pop3.New(pop3.Config{Settings: s, Folder: folder, Broker: m.Broker, Roots: m.Config.Roots})
 }

@@ -11,7 +11,6 @@ import (
 	"mailporter/workers/internal/imap"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/program"
-	"mailporter/workers/internal/setup"
 	"mailporter/workers/internal/smtp"
 )
 
@@ -19,8 +18,8 @@ func main() { worker.App().Main() }
 
 var worker = program.Outbound{Protocol: tokenclient.SMTP, Transport: transport, SentItems: sentItems}
 
-func transport(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error) {
-	t, err := smtp.New(smtp.Config{Roots: c.Roots, Hello: c.Intake.Hostname, Shared: c.State.Shared()}, s, b)
+func transport(m program.Means, s tokenclient.Settings) (outbound.Transport, error) {
+	t, err := smtp.New(smtp.Config{Roots: m.Config.Roots, Hello: m.Config.Intake.Hostname, Shared: m.Config.State.Shared()}, s, m.Broker)
 	if err != nil {
 		return nil, err // not t: a nil *Transport is no nil Transport
 	}
@@ -28,14 +27,14 @@ func transport(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (ou
 }
 
 // sentItems looks among the sent mail of a mailbox the way that the mailbox is read: SMTP cannot tell what became of a message.
-func sentItems(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (outbound.SentFinder, error) {
+func sentItems(m program.Means, s tokenclient.Settings, folder string) (outbound.SentFinder, error) {
 	switch s.Protocol {
 	case tokenclient.IMAP:
-		return imap.NewSentItems(imap.Config{Settings: s, Broker: b, Roots: c.Roots}, folder)
+		return imap.NewSentItems(imap.Config{Settings: s, Broker: m.Broker, Roots: m.Config.Roots}, folder)
 	case tokenclient.Graph:
-		return graph.NewSentItems(graph.Config{Settings: s, Broker: b, Roots: c.Roots}, folder)
+		return graph.NewSentItems(graph.Config{Settings: s, Broker: m.Broker, Roots: m.Config.Roots, Slots: m.Slots}, folder)
 	case tokenclient.EWS:
-		return ews.NewSentItems(ews.Config{Settings: s, Broker: b, Roots: c.Roots}, folder)
+		return ews.NewSentItems(ews.Config{Settings: s, Broker: m.Broker, Roots: m.Config.Roots}, folder)
 	}
 	return nil, fmt.Errorf("sent-items: %s shows no sent mail; use a pop-client of type IMAP, EWS or GRAPH", s.Protocol)
 }

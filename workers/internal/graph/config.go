@@ -11,6 +11,7 @@ import (
 
 	"mailporter/kit/tokenclient"
 	"mailporter/workers/internal/inbound"
+	"mailporter/workers/internal/slots"
 )
 
 // Config is what a Source is made of.
@@ -19,6 +20,7 @@ type Config struct {
 	Folder   string               // to read; path of display names, INBOX, or inbound.JunkFolder
 	Broker   tokenclient.Broker   // gives tokens
 	Roots    *x509.CertPool       // whom to trust; nil = the system's
+	Slots    slots.Slots          // bounds the mailbox's requests together with whoever else makes some; nil = nobody does
 }
 
 // Bounds for what the settings leave open.
@@ -48,6 +50,9 @@ func (c Config) Default() Config {
 	}
 	if c.Folder == "" {
 		c.Folder = inbox
+	}
+	if c.Slots == nil {
+		c.Slots = &slots.Local{}
 	}
 	return c
 }

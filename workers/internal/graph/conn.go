@@ -76,15 +76,21 @@ func (c *client) expected(link string) error {
 	return nil
 }
 
-// open sends a request, with another token if the first is refused, and returns the body of a good answer.
+// open sends a request when the mailbox may have another one, with another token if the first is refused, and returns the body
+// of a good answer. The token comes last: it must not end while its request waits.
 func (c *client) open(ctx context.Context, r request) (io.ReadCloser, error) {
+	release, err := c.slot(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.what, err)
+	}
 	body, _, err := tokenclient.Use(ctx, c.config.Broker, c.config.Settings.Ask(), func(ctx context.Context, t tokenclient.Token) (io.ReadCloser, error) {
 		return c.send(ctx, r, t)
 	})
 	if err != nil {
+		release()
 		return nil, fmt.Errorf("%s: %w", r.what, err)
 	}
-	return body, nil
+	return slotted{body, release}, nil
 }
 
 func (c *client) send(ctx context.Context, r request, t tokenclient.Token) (io.ReadCloser, error) {
@@ -106,6 +112,28 @@ func (c *client) send(ctx context.Context, r request, t tokenclient.Token) (io.R
 	}
 	defer body.Close()
 	return nil, r.judged(res.StatusCode, c.refused(res, body))
+}
+
+// slot waits until the mailbox may have another request: it has four, for all folders that are read and all that is sent, by
+// all workers.
+func (c *client) slot(ctx context.Context) (release func(), err error) {
+	release, err = c.config.Slots.Take(ctx, "graph "+strings.ToLower(c.config.Settings.Mailbox), parallel)
+	if err != nil {
+		return nil, fault.New(fault.Temporary, err)
+	}
+	return release, nil
+}
+
+// slotted is an answer that gives its request's slot back when it is closed: until then Exchange counts the request.
+type slotted struct {
+	io.ReadCloser
+	release func()
+}
+
+// Close implements io.Closer.
+func (s slotted) Close() error {
+	defer s.release()
+	return s.ReadCloser.Close()
 }
 
 // do sends the request. If the link breaks after its header left us, a final one may have had its effect.

@@ -9,8 +9,9 @@
 //     (cursor.go). A lost one is 410 syncStateNotFound or resyncRequired: from the beginning, and the keys keep copies away.
 //   - A cloud without delta (China) is recognised by its answer. There the folder is listed by the time of arrival; with
 //     disposition keep or mark-read a message that somebody moves into the folder later is not seen (watermark.go).
-//   - Exchange runs four requests at a time for a mailbox and an application, and answers 429 to a fifth. A Source reads ahead
-//     with three of them (web.Ahead) while the caller is busy with a message: the time goes into waiting for answers.
+//   - Exchange runs four requests at a time for a mailbox and an application, and answers 429 to a fifth: each takes one of the
+//     mailbox's slots (slots.Slots). A Source reads ahead with three of them (web.Ahead) while the caller is busy with a
+//     message: the time goes into waiting for answers.
 //   - v1.0 has no size of a message: Item.Size is unknown, and the caller's limit cuts the stream.
 //
 // A Transport sends in two steps: a draft of MIME (POST .../messages, base64), then POST .../messages/{id}/send, answered 202.

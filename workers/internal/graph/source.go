@@ -32,7 +32,7 @@ func New(c Config) (*Source, error) {
 	if err == nil {
 		var cl *client
 		if cl, err = newClient(c); err == nil {
-			return &Source{client: cl, folders: map[string]string{}, ahead: web.Ahead{Parallel: parallel}}, nil
+			return &Source{client: cl, folders: map[string]string{}, ahead: web.Ahead{Parallel: parallel, Whole: true}}, nil
 		}
 	}
 	return nil, fmt.Errorf("mailbox %s: %w", c.Settings.Mailbox, err)

@@ -130,7 +130,7 @@ func ifFault(err error) error {
 }
 
 func (t *Transport) download(ctx context.Context, id string) (raw []byte, err error) {
-	release, err := t.slot(ctx)
+	release, err := t.enter(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -12,17 +12,19 @@ import (
 	"mailporter/workers/internal/fault"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/slots"
 )
 
 // TransportConfig is what all mailboxes of a worker share. The zero value works.
 type TransportConfig struct {
 	Roots *x509.CertPool // whom to trust; nil = the system's
+	Slots slots.Slots    // as Config's
 }
 
 // Transport sends from one mailbox, in two steps. It may be used by many goroutines.
 type Transport struct {
 	*client
-	slots chan struct{} // one for each request that may run
+	room chan struct{} // one for each request that may run
 }
 
 var (
@@ -33,19 +35,19 @@ var (
 
 // NewTransport makes the Transport of a mailbox; it does not connect yet. The error joins all complaints about s.
 func NewTransport(c TransportConfig, s tokenclient.Settings, b tokenclient.Broker) (*Transport, error) {
-	config := Config{Settings: s, Broker: b, Roots: c.Roots}.Default()
+	config := Config{Settings: s, Broker: b, Roots: c.Roots, Slots: c.Slots}.Default()
 	err := config.checkOutbound()
 	if err == nil {
 		var cl *client
 		if cl, err = newClient(config); err == nil {
-			return &Transport{cl, make(chan struct{}, slots(s.Outbound.PoolSize))}, nil
+			return &Transport{cl, make(chan struct{}, room(s.Outbound.PoolSize))}, nil
 		}
 	}
 	return nil, fmt.Errorf("mailbox %s: %w", s.Mailbox, err)
 }
 
-// slots is how many requests may run at a time: Exchange refuses a fifth.
-func slots(poolSize int) int {
+// room is how many requests of the pool may run at a time: Exchange refuses a fifth.
+func room(poolSize int) int {
 	if poolSize < 1 {
 		return parallel
 	}
@@ -74,11 +76,11 @@ func (c Config) checkOutbound() error {
 	return errors.Join(errs...)
 }
 
-// slot waits for room for a request.
-func (t *Transport) slot(ctx context.Context) (release func(), err error) {
+// enter waits for room for a request.
+func (t *Transport) enter(ctx context.Context) (release func(), err error) {
 	select {
-	case t.slots <- struct{}{}:
-		return func() { <-t.slots }, nil
+	case t.room <- struct{}{}:
+		return func() { <-t.room }, nil
 	case <-ctx.Done():
 		return nil, fault.New(fault.Temporary, context.Cause(ctx))
 	}
@@ -86,7 +88,7 @@ func (t *Transport) slot(ctx context.Context) (release func(), err error) {
 
 // call makes a request when there is room for it; v gets the answer, nil: it is of no interest.
 func (t *Transport) call(ctx context.Context, r request, v any) error {
-	release, err := t.slot(ctx)
+	release, err := t.enter(ctx)
 	if err != nil {
 		return err
 	}

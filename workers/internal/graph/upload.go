@@ -159,12 +159,16 @@ func (t *Transport) ask(ctx context.Context, s session) (int64, error) {
 
 // progress makes a request of a session, without a token: the address is enough, and leads elsewhere.
 func (t *Transport) progress(req *http.Request, s session) (int64, error) {
-	select {
-	case t.slots <- struct{}{}:
-	case <-req.Context().Done():
-		return 0, fault.New(fault.Temporary, context.Cause(req.Context()))
+	leave, err := t.enter(req.Context())
+	if err != nil {
+		return 0, err
 	}
-	defer func() { <-t.slots }()
+	defer leave()
+	release, err := t.slot(req.Context())
+	if err != nil {
+		return 0, err
+	}
+	defer release()
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)
 	res, err := t.http.Do(req.WithContext(ctx))

@@ -20,8 +20,8 @@ import (
 // one broker. Its file decides: with sinks it fetches, with an intake it sends.
 type Both struct {
 	Protocol  tokenclient.Protocol
-	Source    func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (inbound.Source, error) // as Inbound's
-	Transport func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error)            // as Outbound's
+	Source    func(m Means, s tokenclient.Settings, folder string) (inbound.Source, error) // as Inbound's
+	Transport func(m Means, s tokenclient.Settings) (outbound.Transport, error)            // as Outbound's
 }
 
 // App is the program: graph-worker for Graph.

@@ -20,7 +20,7 @@ import (
 type Inbound struct {
 	Protocol tokenclient.Protocol
 	// Source makes the edge for one folder of a mailbox. It is called whenever the settings change, by many goroutines.
-	Source func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (inbound.Source, error)
+	Source func(m Means, s tokenclient.Settings, folder string) (inbound.Source, error)
 	Page   int // messages per page; 0 = the engine's own number
 }
 
@@ -108,7 +108,7 @@ func (p Inbound) fleet(b *base, board *inbound.Board) *inbound.Fleet {
 	return &inbound.Fleet{
 		Protocol: p.Protocol.String(),
 		Source: func(s tokenclient.Settings, folder string) (inbound.Source, error) {
-			return p.Source(b.config, b.broker, s, folder)
+			return p.Source(b.means(), s, folder)
 		},
 		Checkpoints: b.store.Checkpoints(), Quarantine: b.store.Quarantine(),
 		Options: inbound.Options{Page: p.Page},

@@ -22,10 +22,10 @@ import (
 type Outbound struct {
 	Protocol tokenclient.Protocol
 	// Transport makes the edge for one mailbox. It is called whenever the settings change.
-	Transport func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings) (outbound.Transport, error)
+	Transport func(m Means, s tokenclient.Settings) (outbound.Transport, error)
 	// SentItems makes what looks among a mailbox's sent mail, for a protocol that cannot tell by itself; nil: it can. s is the
 	// inbound side of the mailbox, folder empty = the one that the server marks.
-	SentItems func(c setup.Config, b tokenclient.Broker, s tokenclient.Settings, folder string) (outbound.SentFinder, error)
+	SentItems func(m Means, s tokenclient.Settings, folder string) (outbound.SentFinder, error)
 }
 
 // App is the program: smtp-worker for SMTP.
@@ -108,7 +108,7 @@ func (w *sending) sender() *outbound.Sender {
 		Protocol:  w.Protocol.String(),
 		Outbox:    w.outbox,
 		Ledger:    w.ledger,
-		Transport: func(s tokenclient.Settings) (outbound.Transport, error) { return w.Transport(w.config, w.broker, s) },
+		Transport: func(s tokenclient.Settings) (outbound.Transport, error) { return w.Transport(w.means(), s) },
 		SentItems: w.sentItems,
 		Reporter:  w.reporter(),
 
@@ -128,7 +128,7 @@ func (w *sending) sentItems(s tokenclient.Settings) (outbound.SentFinder, error)
 	if w.SentItems == nil || s.Outbound.SentItems == nil {
 		return nil, nil
 	}
-	return w.SentItems(w.config, w.broker, s.SentItemsSide(), s.Outbound.SentItems.Folder)
+	return w.SentItems(w.means(), s.SentItemsSide(), s.Outbound.SentItems.Folder)
 }
 
 // reporter writes what senders are told; nil: they are told nothing.

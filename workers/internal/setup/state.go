@@ -12,6 +12,7 @@ import (
 	"mailporter/kit/secret"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/slots"
 	"mailporter/workers/internal/state/file"
 	"mailporter/workers/internal/state/redis"
 )
@@ -36,6 +37,7 @@ type Store interface {
 	Peers() inbound.Peers
 	Outbox() outbound.Outbox
 	Ledger() outbound.Ledger
+	Slots() slots.Slots
 	// Ping says whether it works, for /readyz.
 	Ping() error
 	Close() error

@@ -17,6 +17,9 @@ const maxAhead = 256 << 10
 // read one request at a time would give twenty messages a second. The zero value is ready; one goroutine at a time.
 type Ahead struct {
 	Parallel int // most requests at a time; 0 or 1 = none is made before it is asked for
+	// Whole gives a message up that is larger than what is read ahead, until it is asked for: for a server that counts answers which
+	// nobody reads to their end, and would let those behind wait for ever who read other folders.
+	Whole bool
 
 	queue   []string // ids that were not asked for yet, in their order
 	running map[string]*fetch
@@ -28,6 +31,7 @@ func (a *Ahead) Expect(ids ...string) { a.queue = append(a.queue, ids...) }
 // fetch is one message on its way.
 type fetch struct {
 	cancel context.CancelFunc
+	wanted chan struct{} // closed when it is asked for
 	done   chan struct{}
 	body   io.ReadCloser
 	err    error
@@ -39,11 +43,31 @@ type Opener func(ctx context.Context, id string) (io.ReadCloser, error)
 // Take gives the message id and starts on those behind it. ctx is that of everything that is started.
 func (a *Ahead) Take(ctx context.Context, id string, open Opener) (io.ReadCloser, error) {
 	a.skip(id)
-	f := a.start(ctx, id, open)
-	delete(a.running, id)
+	f := a.want(ctx, id, open)
 	for _, next := range a.queue[:min(max(a.Parallel-1, 0), len(a.queue))] {
 		a.start(ctx, next, open)
 	}
+	body, err := f.wait(ctx)
+	if errors.Is(err, errLarge) {
+		body, err = a.want(ctx, id, open).wait(ctx)
+	}
+	return body, err
+}
+
+// want is a message whose turn it is.
+func (a *Ahead) want(ctx context.Context, id string, open Opener) *fetch {
+	f := a.running[id]
+	delete(a.running, id)
+	if f != nil {
+		close(f.wanted)
+		return f
+	}
+	wanted := make(chan struct{})
+	close(wanted) // before it can be found to be too large
+	return a.fetch(ctx, id, open, wanted)
+}
+
+func (f *fetch) wait(ctx context.Context) (io.ReadCloser, error) {
 	select {
 	case <-f.done:
 	case <-ctx.Done():
@@ -74,25 +98,32 @@ func (a *Ahead) skip(id string) {
 	}
 }
 
-func (a *Ahead) start(ctx context.Context, id string, open Opener) *fetch {
-	if f := a.running[id]; f != nil {
-		return f
+// start fetches a message, unless that is done already.
+func (a *Ahead) start(ctx context.Context, id string, open Opener) {
+	if a.running[id] != nil {
+		return
 	}
 	if a.running == nil {
 		a.running = map[string]*fetch{}
 	}
+	a.running[id] = a.fetch(ctx, id, open, make(chan struct{}))
+}
+
+func (a *Ahead) fetch(ctx context.Context, id string, open Opener, wanted chan struct{}) *fetch {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &fetch{cancel: cancel, done: make(chan struct{})}
-	a.running[id] = f
+	f := &fetch{cancel: cancel, wanted: wanted, done: make(chan struct{})}
 	go func() {
 		defer close(f.done)
-		f.body, f.err = begin(ctx, id, open)
+		f.body, f.err = a.begin(ctx, id, open, wanted)
 	}()
 	return f
 }
 
+// errLarge is a message that is not read ahead.
+var errLarge = errors.New("the message is too large to be read ahead")
+
 // begin reads the first part of a message, for most of them all.
-func begin(ctx context.Context, id string, open Opener) (io.ReadCloser, error) {
+func (a *Ahead) begin(ctx context.Context, id string, open Opener, wanted <-chan struct{}) (io.ReadCloser, error) {
 	body, err := open(ctx, id)
 	if err != nil {
 		return nil, err
@@ -104,6 +135,13 @@ func begin(ctx context.Context, id string, open Opener) (io.ReadCloser, error) {
 	}
 	if err != nil {
 		return nil, fault.New(fault.Temporary, fmt.Errorf("read a message: %w", errors.Join(err, body.Close())))
+	}
+	select {
+	case <-wanted:
+	default:
+		if a.Whole {
+			return nil, errors.Join(errLarge, body.Close())
+		}
 	}
 	return &partly{io.MultiReader(&head, body), body}, nil
 }

@@ -18,6 +18,7 @@ import (
 	"mailporter/kit/lockfile"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/slots"
 )
 
 // Store is a folder that this process holds. Any number of goroutines may use it.
@@ -36,6 +37,7 @@ type Store struct {
 
 	leases  leases
 	changed chan struct{}
+	slots   slots.Local
 }
 
 const database = "worker.db"
@@ -130,6 +132,9 @@ func (s *Store) Peers() inbound.Peers { return nil }
 
 // Deliveries is the part that remembers what sinks handed over.
 func (s *Store) Deliveries() inbound.Deliveries { return deliveries{s} }
+
+// Slots are those of this process: nobody else uses the folder.
+func (s *Store) Slots() slots.Slots { return &s.slots }
 
 // Ledger is the part that counts what is sent.
 func (s *Store) Ledger() outbound.Ledger { return ledger{s} }

@@ -15,6 +15,8 @@ import (
 	"mailporter/workers/internal/inbound/inboundtest"
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound/outboundtest"
+	"mailporter/workers/internal/slots"
+	"mailporter/workers/internal/slots/slotstest"
 )
 
 const password = "MARKER-password"
@@ -48,6 +50,7 @@ func TestRights(t *testing.T) {
 	t.Run("deliveries", func(t *testing.T) { inboundtest.Deliveries(t, freshAt(p, (*Store).Deliveries)) })
 	t.Run("peers", func(t *testing.T) { inboundtest.Peers(t, freshAt(p, (*Store).Peers)) })
 	t.Run("ledger", func(t *testing.T) { outboundtest.Ledger(t, freshAt(p, (*Store).Ledger)) })
+	t.Run("slots", func(t *testing.T) { slotstest.Slots(t, func(t *testing.T) slots.Slots { return openSlotsAt(t, p) }) })
 	t.Run("outbox", func(t *testing.T) { outboundtest.Outbox(t, freshAt(p, (*Store).Outbox)) })
 	throughATurmoil(t, p, func() {})
 	p.quiet(t)

@@ -13,12 +13,14 @@ import (
 	"mailporter/kit/secret"
 	"mailporter/workers/internal/inbound"
 	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/slots"
 )
 
 // Store is the fleet's memory. Any number of goroutines may use it.
 type Store struct {
 	client  redis.UniversalClient
 	changed chan struct{}
+	slots   *fleetSlots
 }
 
 const prefix = "mailporter-worker:"
@@ -41,6 +43,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Store, error) {
 		options.Password = c.Password.Reveal()
 	}
 	s := &Store{client: redisurl.Open(options), changed: make(chan struct{}, 1)}
+	s.slots = &fleetSlots{client: s.client}
 	s.check(ctx, log)
 	return s, nil
 }
@@ -87,6 +90,9 @@ func (s *Store) Ledger() outbound.Ledger { return ledger{s} }
 
 // Outbox is the part that keeps mail until it is sent.
 func (s *Store) Outbox() outbound.Outbox { return outbox{s} }
+
+// Slots are those of all workers at this Redis.
+func (s *Store) Slots() slots.Slots { return s.slots }
 
 // Ping says whether Redis answers.
 func (s *Store) Ping() error {
