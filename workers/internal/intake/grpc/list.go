@@ -115,10 +115,10 @@ func placeIn(token, mailbox string) (place string, ours bool) {
 	if token == "" {
 		return "", true
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(raw) <= sumBytes {
 		return "", false
 	}
 	place = string(raw[sumBytes:])
-	return place, string(raw[:sumBytes]) == sum(place, mailbox)
+	return place, tokenOf(place, mailbox) == token // the decoder passes over line ends
 }
