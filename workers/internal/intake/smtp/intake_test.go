@@ -389,7 +389,7 @@ func TestLastWords(t *testing.T) {
 			c := greeted(t, d)
 			c.begin(support)
 			c.send(send)
-			for range 50 {
+			for range 20 {
 				c.send(strings.Repeat("RSET\r\n", 1000))
 			}
 			if half, ok := c.conn.(*net.TCPConn); !ok || half.CloseWrite() != nil {
