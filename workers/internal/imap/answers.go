@@ -109,8 +109,13 @@ func kind(line []byte) string {
 
 // useless says whether an answer that begins with line is nothing that the library could read or anybody needs.
 func useless(word string, line []byte) bool {
-	return word != "" && !slices.Contains(useful, word) || word == "LIST" && !readable(line)
+	return word != "" && !slices.Contains(useful, word) || word == "LIST" && !readable(line) || word == "FETCH" && flags.Match(line)
 }
+
+// flags is what a server says when somebody else marks a message, whenever it likes: FLAGS, which we never ask for, and nothing but
+// UID and MODSEQ beside it. The library takes the first FETCH with the UID of a message that is being fetched for the answer, and
+// drops the answer.
+var flags = regexp.MustCompile(`(?i)^\* \d+ FETCH \((?:(?:UID \d+|MODSEQ \(\d+\)) ?)*FLAGS \([^()]*\)(?: (?:UID \d+|MODSEQ \(\d+\)))*\)\r?\n$`)
 
 var listed = regexp.MustCompile(`(?i)^\* LIST \([^)]*\) (?:NIL|"(?:[^"\\]|\\.)*") (?:"((?:[^"\\]|\\.)*)"|([^ "\r\n{]+))[ \r\n]`)
 

@@ -38,6 +38,9 @@ func TestAnswersThatNobodyNeeds(t *testing.T) {
 		"a name that is ASCII":   "* LIST () \"/\" \"&AGE-\"\r\n",
 		"a sequence cut in half": "* LIST () \"/\" \"&AGEA-\"\r\n",
 		"two in a row":           "* LIST () \"/\" \"&AOQ-&AOQ-\"\r\n",
+		"flags":                  "* 2 FETCH (FLAGS (\\Seen $Junk) UID 3)\r\n",
+		"flags, nothing else":    "* 2 FETCH (FLAGS ())\r\n",
+		"flags behind the UID":   "* 2 fetch (uid 3 modseq (12) flags (\\Seen))\r\n",
 		"half a surrogate":       "* LIST () \"/\" \"&2D0-\"\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,6 +58,9 @@ func TestAnswersThatPass(t *testing.T) {
 		"a message of nothing":  "* 1 FETCH (UID 7 BODY[] {0}\r\n)\r\nT1 OK done\r\n",
 		"literals in a row":     "* 1 FETCH (BODY[] {3}\r\n\r\n* BODY[1] {9}\r\n* VANISHE FLAGS ())\r\n",
 		"a quoted message":      "* 1 FETCH (UID 7 BODY[] \"INTERNALDATE \\\"x\\\" IMAP4rev1 IMAP4rev2\")\r\n",
+		"flags and the message": "* 2 FETCH (FLAGS (\\Seen) UID 3 BODY[] {0}\r\n)\r\n",
+		"flags and the size":    "* 2 FETCH (UID 3 FLAGS (\\Seen) RFC822.SIZE 7)\r\n",
+		"the UID alone":         "* 2 FETCH (UID 3)\r\n",
 		"a day of one digit":    "* 1 FETCH (INTERNALDATE \" 1-Mar-2026 12:00:00 +0000\")\r\n",
 		"a bare LF":             "* OK hi\n* SEARCH 7\n",
 		"names in UTF-7":        "* LIST () \"/\" \"Entw&APw-rfe\"\r\n* LIST () NIL R&-D\r\n* LIST () \"/\" \"&2D3eAA-\"\r\n",

@@ -132,9 +132,10 @@ func (s *session) complete(ctx context.Context, uids []goimap.UID, rows map[goim
 	return nil
 }
 
-// present counts the messages of a set that are still in the folder.
+// present counts the messages of a set that are still in the folder. It asks for the size besides: an answer of UID and flags may be
+// somebody else's doing, see answers.
 func (s *session) present(ctx context.Context, set goimap.UIDSet) (n int, err error) {
-	err = s.fetch(ctx, set, &goimap.FetchOptions{UID: true}, func(msg *imapclient.FetchMessageData) error {
+	err = s.fetch(ctx, set, &goimap.FetchOptions{UID: true, RFC822Size: true}, func(msg *imapclient.FetchMessageData) error {
 		for item := msg.Next(); item != nil; item = msg.Next() {
 			if _, ok := item.(imapclient.FetchItemDataUID); ok {
 				n++

@@ -130,7 +130,7 @@ func inboxOf(caps string) script {
 		"UID FETCH 7 (UID": fmt.Sprintf(`* 1 FETCH (UID 7 INTERNALDATE "01-Mar-2026 12:00:00 +0000" RFC822.SIZE %d BODY[HEADER.FIELDS ("Message-ID")] {%d}`,
 			len(whole), len(header)) + "\r\n" + header + ")\r\nTAG OK done\r\n",
 		"UID FETCH 7 (UID BODY.PEEK[])": fmt.Sprintf("* 1 FETCH (UID 7 BODY[] {%d}\r\n%s)\r\nTAG OK done\r\n", len(whole), whole),
-		"UID FETCH 7 (UID)":             "* 1 FETCH (UID 7)\r\nTAG OK done\r\n",
+		"UID FETCH 7 (UID RFC822.SIZE)": "* 1 FETCH (UID 7 RFC822.SIZE 3)\r\nTAG OK done\r\n",
 	}
 }
 

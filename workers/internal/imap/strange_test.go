@@ -25,6 +25,7 @@ func TestStrangeServers(t *testing.T) {
 	body := fmt.Sprintf("BODY[] {%d}\r\n%s", len(whole), whole)
 	for name, answers := range map[string]script{
 		"unasked before":         {list: unasked + "* 1 FETCH (" + row + ")\r\nTAG OK done\r\n", open: unasked + "* 1 FETCH (UID 7 " + body + ")\r\nTAG OK done\r\n"},
+		"its flags before":       {list: "* 1 FETCH (FLAGS (\\Seen) UID 7)\r\n* 1 FETCH (" + row + ")\r\nTAG OK done\r\n", open: "* 1 FETCH (UID 7 FLAGS ())\r\n* 1 FETCH (UID 7 " + body + ")\r\nTAG OK done\r\n"},
 		"unasked behind":         {list: "* 1 FETCH (" + row + ")\r\n" + unasked + "TAG OK done\r\n", open: "* 1 FETCH (UID 7 " + body + ")\r\n" + unasked + "TAG OK done\r\n"},
 		"other words around":     {open: "* 1 FETCH (FLAGS (\\Recent) UID 7 RFC822.SIZE 3 " + body + " FLAGS (\\Seen))\r\nTAG OK done\r\n"},
 		"the UID twice":          {open: "* 1 FETCH (UID 7 " + body + " UID 7 FLAGS ())\r\nTAG OK done\r\n"},
