@@ -70,6 +70,7 @@ type Mover struct {
 
 	failures int             // attempts in a row that failed
 	planned  int             // sessions in a row that ended with their token
+	unrest   int             // waits for new mail in a row that failed, whatever became of the cycles between them
 	stubborn map[string]int  // by Item.Key: passes in a row that could not get this message through
 	carried  map[handle]bool // what the sink has of a page that is not done
 }
@@ -189,18 +190,26 @@ func (m *Mover) failed(err error) time.Duration {
 	return wait
 }
 
-// rest waits for new mail or the next cycle. After a full cycle there is mail waiting already: the limit is per cycle.
+// maxUnrest is how many waits for new mail may fail in a row before a cycle is waited for by the clock.
+const maxUnrest = 3
+
+// rest waits for new mail or the next cycle. After a full cycle there is mail waiting already: the limit is per cycle. A server
+// that ends the session whenever it is waited on is polled, and tried once a cycle: the cycles between would succeed, and
+// the next connection follow at once, for ever.
 func (m *Mover) rest(h *hold, full bool) {
 	w, ok := m.Source.(Waiter)
-	if !ok || full {
+	if !ok || full || m.unrest > maxUnrest {
+		m.unrest = min(m.unrest, maxUnrest)
 		pause(h.next, m.Rules.Cycle)
 		return
 	}
 	err := w.Wait(h.next, m.Rules.Cycle)
 	if err == nil || h.next.Err() != nil {
+		m.unrest = 0
 		return
 	}
-	if errors.Is(err, ErrSessionOver) && m.planned < 3 {
+	m.unrest++
+	if errors.Is(err, ErrSessionOver) && m.unrest <= maxUnrest {
 		m.planned++
 		m.Metrics.reconnect(m.Protocol)
 		return
