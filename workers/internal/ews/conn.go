@@ -93,7 +93,7 @@ func (r request) unanswered(connected bool, err error) error {
 		return fault.New(fault.Temporary, cause)
 	}
 	if !connected {
-		return fault.New(fault.Temporary, err)
+		return fault.New(fault.Temporary, web.NotConnected(err))
 	}
 	return r.unclear(err)
 }

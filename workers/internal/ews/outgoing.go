@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"mailporter/workers/internal/fault"
+	"mailporter/workers/internal/outbound"
+	"mailporter/workers/internal/web"
 )
 
 // Remedies for mail that does not go out.
@@ -60,6 +62,9 @@ var unclearReasons = []string{"ErrorTimeoutExpired", "ErrorInternalServerError",
 
 // outgoing says what an error of a request means for mail that goes out.
 func (r request) outgoing(err error) error {
+	if web.IsNotConnected(err) {
+		return outbound.Unreachable(err)
+	}
 	var e *fault.Error
 	if err == nil || !errors.As(err, &e) || e.Kind == fault.Throttled && e.After > 0 {
 		return err

@@ -41,7 +41,7 @@ func (w *world) cause(_ *testing.T, what outboundtest.Trouble) {
 }
 
 // far is the server that the suite sends to. A password is not replaced when it is refused.
-func (w *world) far(open func(t *testing.T) outbound.Transport, tokens bool) *outboundtest.Server {
+func (w *world) far(settings func(*testing.T) tokenclient.Settings, tokens bool) *outboundtest.Server {
 	troubles := []outboundtest.Trouble{
 		outboundtest.TryLater, outboundtest.Throttle, outboundtest.Refuse, outboundtest.CutBefore, outboundtest.CutAfter, outboundtest.RefuseTokens,
 	}
@@ -50,8 +50,13 @@ func (w *world) far(open func(t *testing.T) outbound.Transport, tokens bool) *ou
 	}
 	return &outboundtest.Server{
 		From: w.Mailbox, To: []string{sales, office}, NoOne: "nobody", AllOrNothing: true,
-		Troubles: troubles, Cause: w.cause, Taken: w.Inbox, Open: open,
-		Secrets: w.Secrets,
+		Troubles: troubles, Cause: w.cause, Taken: w.Inbox, Secrets: w.Secrets,
+		Open: func(t *testing.T) outbound.Transport { return w.transport(t, settings(t)) },
+		Away: func(t *testing.T) outbound.Transport {
+			s := settings(t)
+			s.Endpoint.Port = 1
+			return w.transport(t, s)
+		},
 	}
 }
 
@@ -60,7 +65,7 @@ func TestTransport(t *testing.T) {
 	t.Run("application", func(t *testing.T) {
 		outboundtest.Transport(t, func(t *testing.T) *outboundtest.Server {
 			w := newOffice(t)
-			return w.far(func(t *testing.T) outbound.Transport { return w.transport(t, w.outgoing(t)) }, true)
+			return w.far(w.outgoing, true)
 		})
 	})
 	t.Run("shared mailbox", func(t *testing.T) {
@@ -68,14 +73,14 @@ func TestTransport(t *testing.T) {
 			w := newOffice(t, shareMailbox)
 			w.mintFor(idp.Claims{Client: "app", User: support, Scopes: []string{"EWS.AccessAsUser.All"}})
 			w.Mailbox = shared
-			return w.far(func(t *testing.T) outbound.Transport { return w.transport(t, w.as(t, support)) }, true)
+			return w.far(func(t *testing.T) tokenclient.Settings { return w.as(t, support) }, true)
 		})
 	})
 	t.Run("password", func(t *testing.T) {
 		outboundtest.Transport(t, func(t *testing.T) *outboundtest.Server {
 			w := newOffice(t)
 			w.Broker.OnMint(func(tokenclient.Ask) (string, time.Time, error) { return providertest.Password, time.Time{}, nil })
-			return w.far(func(t *testing.T) outbound.Transport { return w.transport(t, w.withPassword(t)) }, false)
+			return w.far(w.withPassword, false)
 		})
 	})
 }
@@ -87,7 +92,7 @@ func TestDrafter(t *testing.T) {
 func (w *world) farDrafts(t *testing.T) *outboundtest.DraftServer {
 	settings := w.outgoing(t)
 	return &outboundtest.DraftServer{
-		Server:  w.far(func(t *testing.T) outbound.Transport { return w.transport(t, settings) }, true),
+		Server:  w.far(w.outgoing, true),
 		Address: net.JoinHostPort("localhost", strconv.Itoa(settings.Endpoint.Port)),
 		Through: func(t *testing.T, address string) outbound.Drafter {
 			s := settings

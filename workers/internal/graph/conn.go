@@ -138,17 +138,23 @@ func (s slotted) Close() error {
 
 // do sends the request. If the link breaks after its header left us, a final one may have had its effect.
 func (r request) do(h *http.Client, req *http.Request) (*http.Response, error) {
-	var left atomic.Bool
-	trace := &httptrace.ClientTrace{WroteHeaders: func() { left.Store(true) }}
+	var connected, left atomic.Bool
+	trace := &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { connected.Store(true) },
+		WroteHeaders: func() { left.Store(true) },
+	}
 	res, err := h.Do(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
 	if err == nil {
 		return res, nil
 	}
-	kind := fault.Temporary
-	if r.final && left.Load() {
-		kind = fault.InDoubt
+	err = web.Cause(err)
+	switch {
+	case !connected.Load():
+		return nil, fault.New(fault.Temporary, web.NotConnected(err))
+	case r.final && left.Load():
+		return nil, fault.New(fault.InDoubt, err)
 	}
-	return nil, fault.New(kind, web.Cause(err))
+	return nil, fault.New(fault.Temporary, err)
 }
 
 func (r request) build(ctx context.Context) (*http.Request, error) {

@@ -69,6 +69,7 @@ func (w *world) postOffice() *outboundtest.Server {
 		},
 		Cause: w.cause, Taken: w.Inbox, Secrets: w.Secrets,
 		Open: func(t *testing.T) outbound.Transport { return w.transport(t, w.sending(t)) },
+		Away: func(t *testing.T) outbound.Transport { return w.through(t, "127.0.0.1:1") },
 	}
 }
 

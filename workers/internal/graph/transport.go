@@ -13,6 +13,7 @@ import (
 	"mailporter/workers/internal/mail"
 	"mailporter/workers/internal/outbound"
 	"mailporter/workers/internal/slots"
+	"mailporter/workers/internal/web"
 )
 
 // TransportConfig is what all mailboxes of a worker share. The zero value works.
@@ -168,8 +169,12 @@ func (t *Transport) Close() error {
 // actors are the refusals that hold for all mail of the mailbox until a person acts.
 var actors = map[string]bool{"ACCESS_DENIED": true, "ACCOUNT_BLOCKED": true, "OVER_QUOTA": true, "NO_MAILBOX": true, "NO_SUCH_USER": true}
 
-// person marks an error that only a person can mend: mail waits for it and is not given up.
+// person marks an error that only a person can mend: mail waits for it and is not given up. It also marks that the server is
+// away, so that mail waits together.
 func person(err error) error {
+	if web.IsNotConnected(err) {
+		return outbound.Unreachable(err)
+	}
 	var e *fault.Error
 	if errors.As(err, &e) && actors[e.Reason] {
 		waiting := *e

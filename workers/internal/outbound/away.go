@@ -16,7 +16,8 @@ type unreachable struct{ error }
 // Unwrap leads to the error itself.
 func (u unreachable) Unwrap() error { return u.error }
 
-func isUnreachable(err error) bool {
+// IsUnreachable says whether an error is of that kind, and one that passes by itself.
+func IsUnreachable(err error) bool {
 	return errors.As(err, new(unreachable)) && kindOf(err) == fault.Temporary && !brokers(err)
 }
 
@@ -72,7 +73,7 @@ func (s *Sender) reached(l *lane, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if !isUnreachable(err) {
+	if !IsUnreachable(err) {
 		l.away.failures, l.away.until = 0, time.Time{}
 		return err
 	}

@@ -347,7 +347,7 @@ func (s *Sender) pause(err error) time.Time {
 		return time.Time{}
 	case kindOf(err) == fault.Auth:
 		return time.Now().Add(max(s.Options.HumanRetry, patience(err)))
-	case kindOf(err) == fault.Throttled || isUnreachable(err):
+	case kindOf(err) == fault.Throttled || IsUnreachable(err):
 		return time.Now().Add(patience(err))
 	case brokers(err) && fault.Of(err) != fault.InDoubt: // who cannot look among sent mail can send other mail
 		return time.Now().Add(max(brokerRetry, patience(err)))

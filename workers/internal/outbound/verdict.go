@@ -79,7 +79,7 @@ func refused(o Options, hold bool, j Job, r Receipt, err error, now time.Time) V
 		switch p := patience(err); {
 		case brokers(err): // it was not offered
 			v.Free, v.At = true, now.Add(max(jitter(brokerRetry), p))
-		case p > 0 && isUnreachable(err):
+		case p > 0 && IsUnreachable(err):
 			v.At = now.Add(p) // once the server is back, whatever was tried before is not to wait for hours
 		}
 	case fault.Auth:

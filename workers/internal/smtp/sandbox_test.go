@@ -158,9 +158,18 @@ func (f *fixture) traced() string {
 	return f.wire.String()
 }
 
-func (f *fixture) open(t *testing.T) outbound.Transport {
+func (f *fixture) open(t *testing.T) outbound.Transport { return f.openWith(t, f.set) }
+
+// away is a transport to a port where nobody listens.
+func (f *fixture) away(t *testing.T) outbound.Transport {
+	s := f.set
+	s.Endpoint.Port = 1
+	return f.openWith(t, s)
+}
+
+func (f *fixture) openWith(t *testing.T, s tokenclient.Settings) outbound.Transport {
 	t.Helper()
-	tr, err := smtp.New(smtp.Config{Roots: f.sandbox.CertPool(), Trace: wire.TraceLines(f.trace)}, f.set, f.client)
+	tr, err := smtp.New(smtp.Config{Roots: f.sandbox.CertPool(), Trace: wire.TraceLines(f.trace)}, s, f.client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +233,7 @@ func (f *fixture) server() *outboundtest.Server {
 	}
 	return &outboundtest.Server{
 		From: f.set.Mailbox, To: []string{sales, office}, NoOne: "nobody@contoso.example", Troubles: troubles,
-		Cause: f.cause, Taken: f.taken, Open: f.open, Secrets: f.secrets, Wire: f.traced,
+		Cause: f.cause, Taken: f.taken, Open: f.open, Away: f.away, Secrets: f.secrets, Wire: f.traced,
 	}
 }
 

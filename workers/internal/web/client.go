@@ -71,6 +71,17 @@ func Cause(err error) error {
 	return err
 }
 
+// NotConnected marks the error of a request that never had a connection: the server is away, or its TLS does not come to stand.
+func NotConnected(err error) error { return notConnected{err} }
+
+type notConnected struct{ error }
+
+// Unwrap leads to the error itself.
+func (n notConnected) Unwrap() error { return n.error }
+
+// IsNotConnected says whether an error is of that kind.
+func IsNotConnected(err error) bool { return errors.As(err, new(notConnected)) }
+
 // ErrSilence says that the server stopped sending in the middle of an answer.
 var ErrSilence = errors.New("the server fell silent in the middle of an answer")
 

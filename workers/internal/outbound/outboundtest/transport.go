@@ -45,6 +45,8 @@ type Server struct {
 	Taken func(t *testing.T, address string) [][]byte
 	// Open makes the Transport; the test closes it.
 	Open func(t *testing.T) outbound.Transport
+	// Away makes one to a port where nobody listens; the test closes it.
+	Away func(t *testing.T) outbound.Transport
 	// Secrets are what must not be printed.
 	Secrets func() []string
 	// AllOrNothing: the server takes a message for everyone or for nobody; NoOne spoils it for all.
@@ -75,6 +77,7 @@ func Transport(t *testing.T, fresh func(t *testing.T) *Server) {
 		{"refused for now", TryLater, kind(TryLater, fault.Temporary)},
 		{"throttled", Throttle, kind(Throttle, fault.Throttled)},
 		{"refused for good", Refuse, kind(Refuse, fault.Permanent)},
+		{"a server that is away", 0, serverAway},
 		{"cut before acceptance", CutBefore, cutBefore},
 		{"cut after acceptance", CutAfter, cutAfter},
 		{"cut after acceptance, one refused", CutAfter, cutAfterRefusal},
@@ -236,6 +239,18 @@ func afterRefusal(t *testing.T, s *Server, tr outbound.Transport) {
 	allRefused(t, s, tr)
 	mustSend(t, s, tr, text(s, "next"), s.To[0])
 	s.arrived(t, s.To[0], text(s, "next"))
+}
+
+// serverAway: the engine is told that every message would meet the same.
+func serverAway(t *testing.T, s *Server, _ outbound.Transport) {
+	tr := s.Away(t)
+	_, err := tr.Send(t.Context(), envelope(s, s.To[0]), text(s, "x"))
+	if !outbound.IsUnreachable(err) {
+		t.Errorf("a server that is away: %v (%s)", err, fault.Of(err))
+	}
+	if err := tr.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
 }
 
 func bcc(t *testing.T, s *Server, tr outbound.Transport) {
