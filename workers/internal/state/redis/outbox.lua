@@ -61,7 +61,12 @@ local function add()
   local id, request = ARGV[2], ARGV[3]
   if request ~= '' then
     local known = redis.call('GET', prefix .. 'request:' .. request)
-    if known then return known end
+    if known then
+      -- A write, for the WAIT behind it: that of Redis 7.2 waits for this connection's writes alone, and the Add that came
+      -- before may have ended because no replica had it.
+      redis.call('EXPIRE', prefix .. 'request:' .. request, ARGV[4])
+      return known
+    end
   end
   if redis.call('HLEN', prefix .. 'body:' .. id) ~= tonumber(ARGV[7]) then return '' end
   if request ~= '' then

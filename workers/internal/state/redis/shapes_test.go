@@ -67,9 +67,11 @@ func TestTakenOnceAReplicaHasIt(t *testing.T) {
 		r.Stop()
 		defer r.Continue()
 	}
-	_, err := s.Outbox().Add(t.Context(), letter("b", ""))
-	if !errors.Is(err, redisurl.ErrNotReplicated) || fault.Of(err) != fault.Temporary {
-		t.Fatalf("taken with frozen replicas: %v", err)
+	for range 2 { // the second time it is known
+		_, err := s.Outbox().Add(t.Context(), letter("b", "insists"))
+		if !errors.Is(err, redisurl.ErrNotReplicated) || fault.Of(err) != fault.Temporary {
+			t.Fatalf("taken with frozen replicas: %v", err)
+		}
 	}
 	jobs, err := s.Outbox().Claim(t.Context(), []string{"a"}, 1, 1, time.Hour)
 	if err != nil || len(jobs) != 1 {
@@ -77,6 +79,21 @@ func TestTakenOnceAReplicaHasIt(t *testing.T) {
 	}
 	if err := s.Outbox().Settle(t.Context(), jobs[0], outbound.Verdict{Sent: []string{"b@x.example"}}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAKnownRequestIsWritten: from Redis 7.2 on WAIT confirms nothing behind a script that only read.
+func TestAKnownRequestIsWritten(t *testing.T) {
+	s := openAt(t, redistest.Start(t))
+	defer s.Close()
+	mustAdd(t, s, letter("a", "insists"))
+	key := boxPrefix("a") + "request:insists"
+	if err := s.client.Expire(t.Context(), key, time.Hour).Err(); err != nil {
+		t.Fatal(err)
+	}
+	mustAdd(t, s, letter("a", "insists"))
+	if left := s.client.TTL(t.Context(), key).Val(); left <= time.Hour {
+		t.Errorf("it is remembered for %s: nothing was written", left)
 	}
 }
 
