@@ -58,9 +58,12 @@ func (a *away) again(now time.Time) time.Duration {
 	return max(0, a.until.Sub(now))
 }
 
-// narrow is limit, or less if the server was seen to let fewer begin.
+// narrow is limit, or less if the server was seen to let fewer begin: one, after it let nobody, until it lets that one.
 func (a *away) narrow(limit int, now time.Time) int {
-	if a.most == 0 || now.After(a.mostTill) {
+	switch {
+	case a.failures > 0:
+		return 1
+	case a.most == 0 || now.After(a.mostTill):
 		return limit
 	}
 	return min(limit, a.most)

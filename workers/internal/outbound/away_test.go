@@ -30,7 +30,7 @@ func TestServerIsAway(t *testing.T) {
 		before, _ := f.counts()
 		after(10 * time.Hour)
 		offers, _ := f.counts()
-		if per := (offers - before) / 10; per < 12 || per > 60 {
+		if per := (offers - before) / 10; per < 12 || per > 15 {
 			t.Errorf("%d attempts an hour", per)
 		}
 		f.fails(nil)
