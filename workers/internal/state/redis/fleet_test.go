@@ -109,11 +109,22 @@ func TestServerAway(t *testing.T) {
 		}
 	}
 	server.Restart()
+	found(t, s)
 	if err := l.Save(t.Context(), inbound.Cursor("c")); err != nil {
 		t.Errorf("save after the restart: %v", err)
 	}
 	if err := s.Outbox().Settle(t.Context(), jobs[0], outbound.Verdict{Sent: []string{"b@x.example"}}); err != nil {
 		t.Errorf("settle after the restart: %v", err)
+	}
+}
+
+// found waits until the store reaches its server again: a client whose every connection failed looks once a second.
+func found(t *testing.T, s *Store) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); s.Ping() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the server is back, and the store does not find it")
+		}
 	}
 }
 
