@@ -11,7 +11,13 @@ import (
 // whoever made the attempt there is none.
 type unsettled struct {
 	mu  sync.Mutex
-	all map[string]outcome // by Job.ID
+	all map[string]attempted // by Job.ID
+}
+
+// attempted is an outcome, and the job as it was claimed for it.
+type attempted struct {
+	outcome
+	job Job
 }
 
 // outcome is what became of an attempt.
@@ -34,21 +40,28 @@ func (u *unsettled) add(j Job, o outcome) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.all == nil {
-		u.all = map[string]outcome{}
+		u.all = map[string]attempted{}
 	}
-	maps.DeleteFunc(u.all, func(_ string, old outcome) bool { return o.at.Sub(old.at) > unsettledFor })
-	u.all[j.ID] = o
+	maps.DeleteFunc(u.all, func(_ string, old attempted) bool { return o.at.Sub(old.at) > unsettledFor })
+	u.all[j.ID] = attempted{o, j}
 }
 
 // take gives an outcome back once, if the job came back for want of it. A job that is in no doubt was queued anew by an
-// operator, who wants it sent.
+// operator, who wants it sent. Where others have made an attempt since then, only what was sent still holds: that a server did not
+// take the message from us does not say that it did not take it from them.
 func (u *unsettled) take(j Job) (outcome, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	o, known := u.all[j.ID]
+	a, known := u.all[j.ID]
 	delete(u.all, j.ID)
-	o.verdict = o.verdict.about(j)
-	return o, known && j.InDoubt
+	a.verdict = a.verdict.about(j)
+	allSent := len(a.verdict.Dead) == 0 && len(a.verdict.Later) == 0
+	return a.outcome, known && j.InDoubt && (allSent || j.follows(a.job))
+}
+
+// follows says whether a job came back because the claim of an earlier attempt lapsed, with none in between.
+func (j Job) follows(earlier Job) bool {
+	return j.Attempts == earlier.Attempts+1 && j.Accepted.Equal(earlier.Accepted)
 }
 
 // about leaves the recipients of a job that are open still.
